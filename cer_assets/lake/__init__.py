@@ -1,0 +1,28 @@
+"""The lake: Delta tables published whole, DuckDB over them, SQL files and their lineage, snapshots, model files.
+
+What a column means, and which table is built from which, is said elsewhere: this package knows no stage and no dagster.
+"""
+
+from cer_assets.lake.content import content_hash
+from cer_assets.lake.engine import attach, clean_connection
+from cer_assets.lake.models import ModelStore
+from cer_assets.lake.snapshot import Snapshot, build_warehouse, take_snapshot
+from cer_assets.lake.sql import SqlFile, column_lineage, read_sql_file, sql_files
+from cer_assets.lake.tables import Lake, MissingTable, Published
+
+__all__ = [
+    "Lake",
+    "MissingTable",
+    "ModelStore",
+    "Published",
+    "Snapshot",
+    "SqlFile",
+    "attach",
+    "build_warehouse",
+    "clean_connection",
+    "column_lineage",
+    "content_hash",
+    "read_sql_file",
+    "sql_files",
+    "take_snapshot",
+]

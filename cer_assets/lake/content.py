@@ -1,0 +1,37 @@
+"""The content hash of a frame: the same rows give the same hash, in whatever order they stand."""
+
+import hashlib
+
+import duckdb
+import polars as pl
+from sqlglot import exp
+
+_SEPARATOR, _NULL = exp.func("chr", exp.Literal.number(31)), exp.func("chr", exp.Literal.number(0))
+
+
+def content_hash(frame: pl.DataFrame) -> str:
+    """Hash the columns' names and types and the rows, as a multiset.
+
+    Each row's MD5 is cut to 64 bits and the rows' numbers are added up without overflow: one pass, no sort, and no two
+    orders of the same rows can differ. This tells whether a table changed; it is no defence against a forger.
+
+    Returns:
+        32 hexadecimal characters.
+    """
+    schema = [f"{name}:{dtype}" for name, dtype in frame.schema.items()]
+    rows = f"{frame.height}:{_sum_of_row_hashes(frame)}"
+    return hashlib.sha256("\n".join([*schema, rows]).encode()).hexdigest()[:32]
+
+
+def _sum_of_row_hashes(frame: pl.DataFrame) -> int:
+    if frame.is_empty() or not frame.columns:
+        return 0
+    texts = [
+        exp.func("coalesce", exp.cast(exp.column(name, quoted=True), "varchar"), _NULL.copy()) for name in frame.columns
+    ]
+    row = exp.func("md5_number_lower", exp.func("concat_ws", _SEPARATOR.copy(), *texts))
+    query = exp.select(exp.func("sum", exp.cast(row, "hugeint"))).from_("rows_")
+    with duckdb.connect(":memory:") as con:
+        con.register("rows_", frame)
+        ((total,),) = con.execute(query.sql(dialect="duckdb")).fetchall()
+    return int(total)

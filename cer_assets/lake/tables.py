@@ -1,0 +1,177 @@
+"""Delta tables by address: publish rows in one commit, read a version, say which version is current."""
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+
+from cer_assets.lake.content import content_hash
+
+
+class MissingTable(LookupError):
+    """A table was read that nothing has published yet."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a call of `Lake.publish` left behind.
+
+    `version` is the table's Delta version, `rows` and `content` speak of the rows handed over, `bytes` of the files of
+    the whole table, and `changed` says whether a new version was needed to hold them.
+    """
+
+    version: int
+    rows: int
+    bytes: int
+    content: str
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The Delta tables under one root; a table's name is its address, `schema.table`.
+
+    The root is a folder, or an `s3://` address whose credentials delta-rs takes from the environment.
+    """
+
+    root: str
+
+    def uri(self, table: str) -> str:
+        """Where the table's Delta log lies."""
+        schema, name = table.split(".")
+        return f"{self.root.rstrip('/')}/{schema}/{name}"
+
+    def exists(self, table: str) -> bool:
+        """Whether anything was ever published under this name."""
+        return DeltaTable.is_deltatable(self.uri(table))
+
+    def tables(self) -> list[str]:
+        """The names of all tables of a lake that is a folder, in order."""
+        logs = Path(self.root).glob("*/*/_delta_log")
+        return sorted(f"{log.parent.parent.name}.{log.parent.name}" for log in logs)
+
+    def version(self, table: str) -> int | None:
+        """The current version, or None where the table does not exist."""
+        return self.open(table).version() if self.exists(table) else None
+
+    def open(self, table: str, version: int | None = None) -> DeltaTable:
+        """The Delta table at a version (default: the current one).
+
+        Raises:
+            MissingTable: nothing was published under this name.
+        """
+        if not self.exists(table):
+            raise MissingTable(f"{table} has not been built yet: nothing lies at {self.uri(table)}")
+        return DeltaTable(self.uri(table), version=version)
+
+    def scan(self, table: str, version: int | None = None) -> pl.LazyFrame:
+        """The table's rows, lazily, in no promised order.
+
+        Raises:
+            MissingTable: nothing was published under this name.
+        """
+        return pl.scan_delta(self.open(table, version))
+
+    def publish(
+        self,
+        table: str,
+        frame: pl.DataFrame,
+        *,
+        partition_by: str | None = None,
+        days: Sequence[dt.date] | None = None,
+    ) -> Published:
+        """Replace the table, or some days of it, by `frame` in one commit; write nothing where nothing would change.
+
+        Args:
+            table: `schema.table`.
+            frame: the rows; categories become text and unsigned integers signed, which Delta does not know.
+            partition_by: the Date column that a partitioned table is laid out by.
+            days: the days that `frame` replaces; None replaces the whole table. Rows of other days are refused.
+
+        Raises:
+            ValueError: a row lies outside `days`, or a column holds nothing but untyped nulls.
+        """
+        frame = _storable(frame, table)
+        content = content_hash(frame)
+        if days is not None and partition_by is not None:
+            _refuse_other_days(frame, partition_by, days, table)
+        current = self._current(table, frame, partition_by, days)
+        if current is not None and content_hash(current) == content:
+            return self._published(table, frame.height, content, changed=False)
+        whole = days is None or not self.exists(table)
+        write_deltalake(
+            self.uri(table),
+            frame.sort(partition_by) if partition_by else frame,
+            mode="overwrite",
+            partition_by=[partition_by] if partition_by else None,
+            schema_mode="overwrite" if whole else "merge",
+            predicate=None if whole or partition_by is None else _within(partition_by, days or []),
+            commit_properties=CommitProperties(custom_metadata={"cer.content": content}),
+        )
+        return self._published(table, frame.height, content, changed=True)
+
+    def _current(
+        self,
+        table: str,
+        frame: pl.DataFrame,
+        partition_by: str | None,
+        days: Sequence[dt.date] | None,
+    ) -> pl.DataFrame | None:
+        """The rows that `frame` would replace, where they could be the same."""
+        if not self.exists(table):
+            return None
+        held = self.scan(table)
+        if days is not None and partition_by is not None:
+            held = held.filter(pl.col(partition_by).is_in(list(days)))
+        if dict(held.collect_schema()) != dict(frame.schema):
+            return None
+        if held.select(pl.len()).collect().item() != frame.height:
+            return None
+        return held.select(frame.columns).collect()
+
+    def _published(self, table: str, rows: int, content: str, *, changed: bool) -> Published:
+        opened = self.open(table)
+        sizes = pl.DataFrame(opened.get_add_actions(flatten=True))["size_bytes"]
+        return Published(opened.version(), rows, int(sizes.sum()), content, changed)
+
+
+def _storable(frame: pl.DataFrame, table: str) -> pl.DataFrame:
+    untyped = [name for name, dtype in frame.schema.items() if dtype == pl.Null]
+    if untyped:
+        raise ValueError(f"{table}: give the columns {untyped} a type; they hold untyped nulls only")
+    text = [n for n, t in frame.schema.items() if isinstance(t, pl.Enum | pl.Categorical)]
+    unsigned = [n for n, t in frame.schema.items() if t.is_unsigned_integer()]
+    times = [n for n, t in frame.schema.items() if isinstance(t, pl.Datetime)]
+    return frame.with_columns(
+        pl.col(text).cast(pl.String),
+        pl.col(unsigned).cast(pl.Int64),
+        pl.col(times).dt.cast_time_unit("us"),
+    )
+
+
+def _refuse_other_days(frame: pl.DataFrame, column: str, days: Sequence[dt.date], table: str) -> None:
+    other = sorted(set(frame[column].unique()) - set(days), key=str)
+    if other:
+        raise ValueError(f"{table}: rows of {column} {other[:3]} are outside the days to be replaced")
+
+
+def _within(column: str, days: Sequence[dt.date]) -> str:
+    """A delta-rs predicate; dates are typed values here, never text from outside."""
+    return " or ".join(
+        f"({column} >= '{first.isoformat()}' and {column} <= '{last.isoformat()}')"
+        for first, last in _stretches(sorted(days))
+    )
+
+
+def _stretches(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, dt.date]]:
+    """Runs of consecutive days as (first, last)."""
+    first = last = days[0]
+    for day in days[1:]:
+        if day - last > dt.timedelta(days=1):
+            yield first, last
+            first = day
+        last = day
+    yield first, last
