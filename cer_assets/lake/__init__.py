@@ -6,9 +6,9 @@ What a column means, and which table is built from which, is said elsewhere: thi
 from cer_assets.lake.content import content_hash
 from cer_assets.lake.engine import attach, clean_connection
 from cer_assets.lake.models import ModelStore
-from cer_assets.lake.snapshot import Snapshot, build_warehouse, take_snapshot
+from cer_assets.lake.snapshot import Snapshot, build_warehouse, read_snapshot, take_snapshot
 from cer_assets.lake.sql import SqlFile, column_lineage, read_sql_file, sql_files
-from cer_assets.lake.tables import Lake, MissingTable, Published
+from cer_assets.lake.tables import Lake, MissingTable, Published, stretches
 
 __all__ = [
     "Lake",
@@ -22,7 +22,9 @@ __all__ = [
     "clean_connection",
     "column_lineage",
     "content_hash",
+    "read_snapshot",
     "read_sql_file",
     "sql_files",
+    "stretches",
     "take_snapshot",
 ]

@@ -1,6 +1,7 @@
 """Delta tables by address: publish rows in one commit, read a version, say which version is current."""
 
 import datetime as dt
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from cer_assets.lake.content import content_hash
+
+Key = dt.date | str
+"""What a partition is named by."""
 
 
 class MissingTable(LookupError):
@@ -81,34 +85,34 @@ class Lake:
         frame: pl.DataFrame,
         *,
         partition_by: str | None = None,
-        days: Sequence[dt.date] | None = None,
+        keys: Sequence[Key] | None = None,
     ) -> Published:
-        """Replace the table, or some days of it, by `frame` in one commit; write nothing where nothing would change.
+        """Replace the table, or some of its partitions, in one commit; write nothing where nothing would change.
 
         Args:
             table: `schema.table`.
             frame: the rows; categories become text and unsigned integers signed, which Delta does not know.
-            partition_by: the Date column that a partitioned table is laid out by.
-            days: the days that `frame` replaces; None replaces the whole table. Rows of other days are refused.
+            partition_by: the column that a partitioned table is laid out by: a day, or a short name.
+            keys: the partitions that `frame` replaces; None replaces the whole table. Rows of others are refused.
 
         Raises:
-            ValueError: a row lies outside `days`, or a column holds nothing but untyped nulls.
+            ValueError: a row lies outside `keys`, or a column holds nothing but untyped nulls.
         """
         frame = _storable(frame, table)
         content = content_hash(frame)
-        if days is not None and partition_by is not None:
-            _refuse_other_days(frame, partition_by, days, table)
-        current = self._current(table, frame, partition_by, days)
+        if keys is not None and partition_by is not None:
+            _refuse_others(frame, partition_by, keys, table)
+        current = self._current(table, frame, partition_by, keys)
         if current is not None and content_hash(current) == content:
             return self._published(table, frame.height, content, changed=False)
-        whole = days is None or not self.exists(table)
+        whole = keys is None or not self.exists(table)
         write_deltalake(
             self.uri(table),
             frame.sort(partition_by) if partition_by else frame,
             mode="overwrite",
             partition_by=[partition_by] if partition_by else None,
             schema_mode="overwrite" if whole else "merge",
-            predicate=None if whole or partition_by is None else _within(partition_by, days or []),
+            predicate=None if whole or partition_by is None else _within(partition_by, keys or []),
             commit_properties=CommitProperties(custom_metadata={"cer.content": content}),
         )
         return self._published(table, frame.height, content, changed=True)
@@ -118,14 +122,14 @@ class Lake:
         table: str,
         frame: pl.DataFrame,
         partition_by: str | None,
-        days: Sequence[dt.date] | None,
+        keys: Sequence[Key] | None,
     ) -> pl.DataFrame | None:
         """The rows that `frame` would replace, where they could be the same."""
         if not self.exists(table):
             return None
         held = self.scan(table)
-        if days is not None and partition_by is not None:
-            held = held.filter(pl.col(partition_by).is_in(list(days)))
+        if keys is not None and partition_by is not None:
+            held = held.filter(pl.col(partition_by).is_in(list(keys)))
         if dict(held.collect_schema()) != dict(frame.schema):
             return None
         if held.select(pl.len()).collect().item() != frame.height:
@@ -152,26 +156,23 @@ def _storable(frame: pl.DataFrame, table: str) -> pl.DataFrame:
     )
 
 
-def _refuse_other_days(frame: pl.DataFrame, column: str, days: Sequence[dt.date], table: str) -> None:
-    other = sorted(set(frame[column].unique()) - set(days), key=str)
-    if other:
-        raise ValueError(f"{table}: rows of {column} {other[:3]} are outside the days to be replaced")
+def _refuse_others(frame: pl.DataFrame, column: str, keys: Sequence[Key], table: str) -> None:
+    others = set(frame[column].unique()) - set(keys)
+    if others:
+        raise ValueError(f"{table}: {len(others)} values of {column} are outside the partitions to be replaced")
 
 
-def _within(column: str, days: Sequence[dt.date]) -> str:
-    """A delta-rs predicate; dates are typed values here, never text from outside."""
-    return " or ".join(
-        f"({column} >= '{first.isoformat()}' and {column} <= '{last.isoformat()}')"
-        for first, last in _stretches(sorted(days))
-    )
+def _within(column: str, keys: Sequence[Key]) -> str:
+    """A delta-rs predicate; it takes text only, so a day is written as ISO and a name with its quotes doubled."""
+    days = sorted(key for key in keys if isinstance(key, dt.date))
+    names = sorted(key for key in keys if isinstance(key, str))
+    ranges = [f"({column} >= '{first}' and {column} <= '{last}')" for first, last in stretches(days)]
+    equal = [f"{column} = '" + name.replace("'", "''") + "'" for name in names]
+    return " or ".join([*ranges, *equal]) or "false"
 
 
-def _stretches(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, dt.date]]:
-    """Runs of consecutive days as (first, last)."""
-    first = last = days[0]
-    for day in days[1:]:
-        if day - last > dt.timedelta(days=1):
-            yield first, last
-            first = day
-        last = day
-    yield first, last
+def stretches(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, dt.date]]:
+    """Runs of consecutive days, of days in order, as (first, last)."""
+    breaks = [i for i, day in enumerate(days) if i == 0 or day - days[i - 1] > dt.timedelta(days=1)]
+    for start, end in itertools.pairwise([*breaks, len(days)]):
+        yield days[start], days[end - 1]

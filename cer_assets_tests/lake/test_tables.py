@@ -1,0 +1,95 @@
+"""Publishing: whole or not at all, days replaced, nothing written where nothing changed."""
+
+import datetime as dt
+import itertools
+
+import duckdb
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cer_assets.lake import Lake, MissingTable, attach, stretches
+from cer_assets_tests.lake.conftest import day
+
+
+def test_days_of_one_run_appear_in_one_version(lake: Lake, two_days: pl.DataFrame) -> None:
+    done = lake.publish("value.rfm", two_days, partition_by="as_of", keys=[day(0), day(1)])
+    assert (done.version, done.rows, done.changed) == (0, 3, True)
+
+
+def test_publishing_the_same_rows_again_makes_no_version(lake: Lake, two_days: pl.DataFrame) -> None:
+    lake.publish("value.rfm", two_days, partition_by="as_of", keys=[day(0), day(1)])
+    again = lake.publish("value.rfm", two_days.reverse(), partition_by="as_of", keys=[day(0), day(1)])
+    assert (again.version, again.changed) == (0, False)
+
+
+def test_a_day_is_replaced_and_the_others_stay(lake: Lake, two_days: pl.DataFrame) -> None:
+    lake.publish("value.rfm", two_days, partition_by="as_of", keys=[day(0), day(1)])
+    new = two_days.tail(1).with_columns(customer_id=pl.lit("z"))
+    lake.publish("value.rfm", new, partition_by="as_of", keys=[day(1)])
+    assert sorted(lake.scan("value.rfm").collect()["customer_id"]) == ["a", "b", "z"]
+
+
+def test_a_day_replaced_by_no_rows_is_empty(lake: Lake, two_days: pl.DataFrame) -> None:
+    lake.publish("value.rfm", two_days, partition_by="as_of", keys=[day(0), day(1)])
+    lake.publish("value.rfm", two_days.clear(), partition_by="as_of", keys=[day(0)])
+    assert lake.scan("value.rfm").collect()["customer_id"].to_list() == ["c"]
+
+
+def test_rows_of_other_days_are_refused_and_nothing_is_written(lake: Lake, two_days: pl.DataFrame) -> None:
+    with pytest.raises(ValueError, match="outside the partitions"):
+        lake.publish("value.rfm", two_days, partition_by="as_of", keys=[day(0)])
+    assert not lake.exists("value.rfm")
+
+
+def test_a_partition_may_be_a_name_with_a_quote_in_it(lake: Lake) -> None:
+    rows = pl.DataFrame({"feed": ["o'hara", "web"], "files": [1, 2]})
+    lake.publish("raw.deliveries", rows, partition_by="feed", keys=["o'hara", "web"])
+    lake.publish("raw.deliveries", rows.head(1).with_columns(files=9), partition_by="feed", keys=["o'hara"])
+    assert dict(lake.scan("raw.deliveries").collect().iter_rows()) == {"o'hara": 9, "web": 2}
+
+
+def test_a_former_version_can_still_be_read(lake: Lake, two_days: pl.DataFrame) -> None:
+    lake.publish("a.b", two_days)
+    lake.publish("a.b", two_days.head(1))
+    assert lake.scan("a.b", version=0).collect().height == 3
+
+
+def test_untyped_nulls_are_refused_by_name(lake: Lake) -> None:
+    with pytest.raises(ValueError, match=r"a\.b.*\['empty'\]"):
+        lake.publish("a.b", pl.DataFrame({"empty": [None]}))
+
+
+def test_reading_what_nobody_built_says_so(lake: Lake) -> None:
+    with pytest.raises(MissingTable, match=r"value\.rfm has not been built yet"):
+        lake.scan("value.rfm")
+
+
+def test_duckdb_reads_types_and_partitions_as_polars_does(lake: Lake, two_days: pl.DataFrame) -> None:
+    lake.publish("value.rfm", two_days, partition_by="as_of", keys=[day(0), day(1)])
+    with duckdb.connect() as con:
+        attach(con, lake, ["value.rfm"])
+        assert con.sql("from value.rfm order by customer_id").pl().equals(two_days)
+
+
+def test_duckdb_reads_an_empty_and_an_absent_table(lake: Lake, two_days: pl.DataFrame) -> None:
+    lake.publish("value.rfm", two_days.clear())
+    with duckdb.connect() as con:
+        attach(con, lake, ["value.rfm", "raw.weather"], absent={"raw.weather": {"day": pl.Date}})
+        assert con.sql("from value.rfm").pl().schema == two_days.schema
+        assert con.sql("from raw.weather").pl().schema == {"day": pl.Date}
+
+
+def test_duckdb_refuses_a_table_that_is_absent_and_unknown(lake: Lake) -> None:
+    with duckdb.connect() as con, pytest.raises(MissingTable):
+        attach(con, lake, ["value.rfm"])
+
+
+@settings(deadline=None)
+@given(st.sets(st.dates(dt.date(2017, 1, 1), dt.date(2017, 2, 1))))
+def test_stretches_hold_each_day_once_and_have_gaps_between(days: set[dt.date]) -> None:
+    spans = list(stretches(sorted(days)))
+    covered = [first + dt.timedelta(days=i) for first, last in spans for i in range((last - first).days + 1)]
+    assert covered == sorted(days)
+    assert all(a[1] + dt.timedelta(days=1) < b[0] for a, b in itertools.pairwise(spans))
