@@ -1,0 +1,143 @@
+"""A drop that has been opened: its rows as delivered, and what every format needs to get there.
+
+What a value means is judged in `casts.py` and by the contract, not here.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+
+from cer_assets.feeds.catalogue import Layout
+from cer_assets.feeds.landing import Drop
+
+BROKEN = pl.Schema({"file_line": pl.Int64, "column": pl.String, "reason": pl.String, "content": pl.String})
+"""A delivered row that cannot be split into columns."""
+
+JSON_CELL = pl.Struct({"text": pl.String, "number": pl.Float64})
+"""A value out of JSON: a floating-point number, or else its text."""
+
+UNDECODED = "\N{REPLACEMENT CHARACTER}"
+"""What stands in a text for bytes that are not of its encoding."""
+
+
+class UnreadableDrop(ValueError):
+    """A drop cannot be read at all; says which, what is wrong, what was expected, what to do."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A drop's bytes with all that is needed to understand them."""
+
+    drop: Drop
+    layout: Layout
+    wanted: dict[str, str]
+    """Contract column to delivered column, for those that the layout does not set itself."""
+    required: frozenset[str]
+    """The contract columns that must hold a value in every row."""
+    content: bytes
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the content, in hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def refusal(self, fault: str, expected: str, remedy: str) -> UnreadableDrop:
+        """The error that refuses this drop."""
+        return UnreadableDrop(f"{self.drop.feed}/{self.drop.name}: {fault}; expected {expected}. {remedy}")
+
+    def require_columns(self, found: Collection[str]) -> None:
+        """Refuse a file that lacks a required column.
+
+        The message leaves out the names found: in a file without a header line they are a
+        person's.
+
+        Raises:
+            UnreadableDrop: A required column is missing.
+        """
+        names = [name for column, name in self.wanted.items() if column in self.required]
+        if missing := [name for name in names if name not in found]:
+            raise self.refusal(
+                f"required columns are missing: {', '.join(missing)}",
+                f"them among the {len(found)} columns found",
+                "Deliver them, or name the delivered columns under `columns` in the feed's "
+                "defs.yaml; a wrong delimiter or encoding or a missing header line looks the same.",
+            )
+
+    @cached_property
+    def text(self) -> str:
+        """The content as text, `UNDECODED` where bytes are not of the layout's encoding.
+
+        Raises:
+            UnreadableDrop: It is compressed and damaged.
+        """
+        text = self._plain.decode(self.layout.encoding, errors="replace")
+        return text.removeprefix("\N{BYTE ORDER MARK}")
+
+    @cached_property
+    def damaged(self) -> bool:
+        """Whether some bytes are not of the layout's encoding."""
+        if UNDECODED not in self.text:
+            return False
+        try:
+            self._plain.decode(self.layout.encoding)
+        except UnicodeDecodeError:
+            return True
+        return False
+
+    @cached_property
+    def _plain(self) -> bytes:
+        if self.drop.format != "csv.gz":
+            return self.content
+        try:
+            return gzip.decompress(self.content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise self.refusal("it cannot be decompressed", "a whole gzip file", "Deliver it again.") from error
+
+    @property
+    def encoding_reason(self) -> str:
+        """Why a row with `UNDECODED` in it is rejected."""
+        return f"expected text in the encoding {self.layout.encoding}"
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What one drop holds."""
+
+    opened: Opened
+    delivered: int
+    """Rows, counted on the file itself and not on the frames below."""
+    rows: pl.DataFrame
+    """The delivered columns under their delivered names, with the types the format gives them."""
+    lines: pl.Series
+    """Each row's physical line; in Parquet, which has no lines, its number. From 1, Int64."""
+    broken: pl.DataFrame
+    """The rows that have no columns, with the schema `BROKEN`."""
+    found: frozenset[str]
+    """Names of the delivered columns."""
+    originals: pl.Series | None = None
+    """Each row as JSON, where the format has that already."""
+
+    @property
+    def ignored(self) -> frozenset[str]:
+        """Delivered columns that no contract column comes from."""
+        return self.found - frozenset(self.opened.wanted.values())
+
+    @property
+    def absent(self) -> frozenset[str]:
+        """Contract columns that nothing was delivered for."""
+        return frozenset(column for column, name in self.opened.wanted.items() if name not in self.found)
+
+
+def as_json(rows: pl.DataFrame) -> pl.Series:
+    """Each row as a JSON object of its columns, named `content`."""
+    if not rows.width:
+        return pl.repeat("{}", rows.height, dtype=pl.String, eager=True).alias("content")
+    readable = rows.with_columns(pl.col(pl.Binary).cast(pl.String, strict=False))
+    return readable.select(content=pl.struct(pl.all()).struct.json_encode())["content"]

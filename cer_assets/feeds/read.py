@@ -1,0 +1,329 @@
+"""Drops become rows that keep their contract and rejects that say why they do not.
+
+Which files there are is found in `landing.py`; how they are written is told by `catalogue.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+import dataframely as dy
+import polars as pl
+
+from cer_assets.feeds.casts import Cast, NotCastable, cast
+from cer_assets.feeds.catalogue import Feed
+from cer_assets.feeds.contracts import (
+    CONTRACTS,
+    Reject,
+    contract_columns,
+    key_columns,
+    polars_schema,
+    required_columns,
+    rule_reason,
+)
+from cer_assets.feeds.csv_format import open_csv
+from cer_assets.feeds.landing import Drop
+from cer_assets.feeds.ndjson_format import open_ndjson
+from cer_assets.feeds.parcel import Opened, Parcel, UnreadableDrop, as_json
+from cer_assets.feeds.parquet_format import open_parquet
+
+FILES = pl.Schema(
+    {
+        "feed": pl.String,
+        "delivered_on": pl.Date,
+        "file": pl.String,
+        "bytes": pl.Int64,
+        "fingerprint": pl.String,
+        "delivered": pl.Int64,
+        "accepted": pl.Int64,
+        "rejected": pl.Int64,
+    }
+)
+
+_FAULTS = pl.Schema(
+    {
+        "delivered_on": pl.Date,
+        "file": pl.String,
+        "file_line": pl.Int64,
+        "place": pl.Float64,
+        "column": pl.String,
+        "reason": pl.String,
+    }
+)
+_log = logging.getLogger(__name__)
+_ROW = ["delivered_on", "file", "file_line"]
+_OPENERS: dict[str, Callable[[Opened], Parcel]] = {
+    "csv": open_csv,
+    "csv.gz": open_csv,
+    "ndjson": open_ndjson,
+    "parquet": open_parquet,
+}
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a feed's drops hold."""
+
+    accepted: pl.DataFrame
+    """Rows that keep the contract, with lineage, as `polars_schema` of the contract says; ordered
+    by delivery day, file and line."""
+    rejects: pl.DataFrame
+    """Rows that do not, as `polars_schema(Reject)` says, in the same order."""
+    files: pl.DataFrame
+    """One row per file: feed, delivered_on, file, bytes, fingerprint (SHA-256), and the rows
+    delivered (counted on the file itself), accepted and rejected."""
+    ignored: tuple[str, ...]
+    """Delivered columns that no contract column comes from."""
+    absent: tuple[str, ...]
+    """Contract columns that at least one file has no column for."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Files that look alike: their delivered rows, and where each row came from."""
+
+    parcels: tuple[Parcel, ...]
+    rows: pl.DataFrame
+    origin: pl.DataFrame
+    """delivered_on, file, file_line."""
+    originals: pl.Series | None
+
+    def refusal(self, column: str, found: pl.DataType, wanted: pl.DataType) -> UnreadableDrop:
+        """The error that refuses all its files, because a column's type cannot be read."""
+        refusals = [
+            parcel.opened.refusal(
+                f"the column {parcel.opened.wanted[column]} is of type {type(found).__name__}",
+                f"a type that can be read as {type(wanted).__name__}",
+                "Deliver it as text, or in that type.",
+            )
+            for parcel in self.parcels
+        ]
+        return UnreadableDrop("\n".join(map(str, refusals)))
+
+
+def read_drops(feed: Feed, drops: Sequence[Drop], timezone: str) -> Delivery:
+    """Read drops of a feed, be it one day's or a year's.
+
+    Timestamps become naive wall-clock times of the retailer. A key is unique within a delivery
+    day: of a daily feed's repeated keys the first row is kept, of another feed's the last.
+
+    Args:
+        feed: The feed, with its contract and layouts.
+        drops: Its files.
+        timezone: The retailer's zone, such as America/New_York.
+
+    Returns:
+        Every delivered row, accepted or rejected.
+
+    Raises:
+        UnreadableDrop: A file cannot be read at all. Every such file is named, with its fault,
+            what was expected and what to do.
+    """
+    contract = CONTRACTS[feed.contract]
+    _log.info("reading %d files of %s", len(drops), feed.feed)
+    parcels = _open_all(feed, sorted(drops))
+    batches = _batches(parcels)
+    rows, unread = _read_values(batches, contract, ZoneInfo(timezone).key)
+    kept, faults = _judge(rows, unread, contract, "first" if feed.partitions else "last")
+    rejects = _rejects(feed.feed, parcels, batches, faults)
+    delivery = Delivery(
+        accepted=kept.select(polars_schema(contract).names()).sort(_ROW),
+        rejects=rejects,
+        files=_files(feed.feed, parcels, kept, rejects),
+        ignored=tuple(sorted(frozenset().union(*(parcel.ignored for parcel in parcels)))),
+        absent=tuple(sorted(frozenset().union(*(parcel.absent for parcel in parcels)))),
+    )
+    _log.info("%s: %d rows accepted, %d rejected", feed.feed, kept.height, rejects.height)
+    return delivery
+
+
+def newest(frame: pl.DataFrame, keys: Sequence[str], delivers: Literal["full", "changes"]) -> pl.DataFrame:
+    """The current state of a table that holds all deliveries of a feed.
+
+    Args:
+        frame: The table, with lineage.
+        keys: Columns that tell two rows of a delivery day apart.
+        delivers: `full`: only the newest delivery day counts, what it leaves out is gone.
+            `changes`: each key's newest delivery counts.
+
+    Returns:
+        One row per key, ordered by key: the last by delivered_on, file and file_line.
+    """
+    if delivers == "full":
+        frame = frame.filter(pl.col("delivered_on") == pl.col("delivered_on").max())
+    return frame.sort(_ROW).unique(keys, keep="last", maintain_order=True).sort(keys)
+
+
+def _open_all(feed: Feed, drops: Iterable[Drop]) -> list[Parcel]:
+    contract = CONTRACTS[feed.contract]
+    parcels: list[Parcel] = []
+    refusals: list[UnreadableDrop] = []
+    for drop in drops:
+        try:
+            parcels.append(_open(feed, contract, drop))
+        except UnreadableDrop as refusal:
+            refusals.append(refusal)
+    if refusals:
+        raise UnreadableDrop("\n".join(map(str, refusals))) from refusals[0]
+    return parcels
+
+
+def _open(feed: Feed, contract: type[dy.Schema], drop: Drop) -> Parcel:
+    layout = feed.layout_of(drop.name)
+    if layout is None:
+        raise UnreadableDrop(
+            f"{drop.feed}/{drop.name}: no layout reads a file of this name; expected one of the "
+            f"patterns {', '.join(x.files for x in feed.layouts)}. Rename it, or add a layout to "
+            "the feed's defs.yaml."
+        )
+    wanted = {
+        column: layout.delivered_name(column) for column in contract_columns(contract) if column not in layout.constants
+    }
+    required = frozenset(required_columns(contract))
+    opened = Opened(drop, layout, wanted, required, drop.path.read_bytes())
+    return _OPENERS[drop.format](opened)
+
+
+def _batches(parcels: Iterable[Parcel]) -> list[_Batch]:
+    """Put files that look alike together, so that each of them is read and judged as one."""
+    alike: dict[object, list[Parcel]] = {}
+    for parcel in parcels:
+        columns = tuple(parcel.rows.schema.items())
+        key = (id(parcel.opened.layout), parcel.originals is None, columns)
+        alike.setdefault(key, []).append(parcel)
+    return [_batch(group) for group in alike.values()]
+
+
+def _batch(parcels: Sequence[Parcel]) -> _Batch:
+    originals = [parcel.originals for parcel in parcels if parcel.originals is not None]
+    return _Batch(
+        parcels=tuple(parcels),
+        rows=pl.concat([parcel.rows for parcel in parcels]),
+        origin=pl.concat([_origin(parcel.opened.drop, parcel.lines) for parcel in parcels]),
+        originals=pl.concat(originals) if originals else None,
+    )
+
+
+def _origin(drop: Drop, lines: pl.Series) -> pl.DataFrame:
+    return pl.select(delivered_on=pl.lit(drop.day), file=pl.lit(drop.name), file_line=lines.cast(pl.Int64))
+
+
+def _read_values(
+    batches: Iterable[_Batch], contract: type[dy.Schema], timezone: str
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """All rows in the contract's types, and a fault for each value that could not be read."""
+    rows = [polars_schema(contract).to_frame()]
+    faults = [_FAULTS.to_frame()]
+    for batch in batches:
+        casts = _casts(batch, contract, timezone)
+        read = batch.rows.select(
+            *(made.value.alias(column) for column, made in casts.items()),
+            *(made.fault.alias(f"fault of {column}") for column, made in casts.items()),
+        ).hstack(batch.origin)
+        rows.append(read.select(rows[0].columns))
+        faults += [
+            _faults(read.filter(f"fault of {column}"), place, column, made.reason)
+            for place, (column, made) in enumerate(casts.items())
+        ]
+    return pl.concat(rows), pl.concat(faults)
+
+
+def _casts(batch: _Batch, contract: type[dy.Schema], timezone: str) -> dict[str, Cast]:
+    layout = batch.parcels[0].opened.layout
+    casts: dict[str, Cast] = {}
+    for column, definition in contract_columns(contract).items():
+        name = layout.delivered_name(column)
+        if column in layout.constants:
+            delivered, found = pl.lit(layout.constants[column]), pl.String()
+        elif name in batch.rows.columns:
+            delivered, found = pl.col(name), batch.rows.schema[name]
+        else:
+            delivered, found = pl.lit(None, pl.String), pl.String()
+        try:
+            casts[column] = cast(delivered, found, definition.dtype, layout, timezone)
+        except NotCastable as error:
+            raise batch.refusal(column, found, definition.dtype) from error
+    return casts
+
+
+def _faults(rows: pl.DataFrame, place: float, column: str, reason: str) -> pl.DataFrame:
+    """The same fault for each of these rows; `place` orders the faults of a row."""
+    return rows.select(*_ROW, place=pl.lit(place, pl.Float64), column=pl.lit(column), reason=pl.lit(reason))
+
+
+def _judge(
+    rows: pl.DataFrame,
+    unread: pl.DataFrame,
+    contract: type[dy.Schema],
+    keep: Literal["first", "last"],
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows that keep the contract, and every fault of the others."""
+    sound, failure = contract.filter(rows)
+    details = failure.details()
+    faults = pl.concat([unread, *_broken_rules(details, contract)])
+    row = ["file", "file_line"]
+    repeated = details.filter(pl.col("primary_key") == "invalid").join(faults, on=row, how="anti").sort(_ROW)
+    keys = key_columns(contract)
+    once = repeated.unique(["delivered_on", *keys], keep=keep, maintain_order=True)
+    reason = f"duplicate key: expected {', '.join(keys)} once a delivery day; the {keep} is kept"
+    surplus = _faults(repeated.join(once, on=row, how="anti"), 0, keys[0], reason)
+    if not unread.is_empty():
+        sound = sound.join(unread, on=row, how="anti")
+    return pl.concat([sound, once.select(sound.columns)]), pl.concat([faults, surplus])
+
+
+def _broken_rules(details: pl.DataFrame, contract: type[dy.Schema]) -> list[pl.DataFrame]:
+    order = polars_schema(contract).names()
+    broken: list[pl.DataFrame] = []
+    for rule in details.columns:
+        if rule in contract.column_names() or rule == "primary_key":
+            continue
+        column, reason = rule_reason(contract, rule)
+        # A value that cannot be read is named before what its absence breaks.
+        place = order.index(column) + 0.5
+        broken.append(_faults(details.filter(pl.col(rule) == "invalid"), place, column, reason))
+    return broken
+
+
+def _rejects(feed: str, parcels: Iterable[Parcel], batches: Iterable[_Batch], faults: pl.DataFrame) -> pl.DataFrame:
+    """One row per rejected row, with its first fault and what was delivered."""
+    first = faults.sort(*_ROW, "place").unique(_ROW, keep="first", maintain_order=True)
+    order = polars_schema(Reject).names()
+    rejects = [polars_schema(Reject).to_frame()]
+    for batch in batches:
+        hits = batch.origin.with_row_index("at").join(first, on=_ROW)
+        content = as_json(batch.rows[hits["at"]]) if batch.originals is None else batch.originals[hits["at"]]
+        rejects.append(hits.with_columns(content.alias("content"), feed=pl.lit(feed)).select(order))
+    for parcel in parcels:
+        drop = parcel.opened.drop
+        rejects.append(
+            parcel.broken.with_columns(feed=pl.lit(feed), delivered_on=pl.lit(drop.day), file=pl.lit(drop.name)).select(
+                order
+            )
+        )
+    return pl.concat(rejects).sort(_ROW)
+
+
+def _files(feed: str, parcels: Sequence[Parcel], kept: pl.DataFrame, rejects: pl.DataFrame) -> pl.DataFrame:
+    files = pl.DataFrame(
+        {
+            "feed": [feed] * len(parcels),
+            "delivered_on": [parcel.opened.drop.day for parcel in parcels],
+            "file": [parcel.opened.drop.name for parcel in parcels],
+            "bytes": [len(parcel.opened.content) for parcel in parcels],
+            "fingerprint": [parcel.opened.fingerprint for parcel in parcels],
+            "delivered": [parcel.delivered for parcel in parcels],
+        },
+        schema={name: kind for name, kind in FILES.items() if name not in ("accepted", "rejected")},
+    )
+    return (
+        files.join(kept.group_by("file").len("accepted"), on="file", how="left")
+        .join(rejects.group_by("file").len("rejected"), on="file", how="left")
+        .with_columns(pl.col("accepted", "rejected").fill_null(0))
+        .cast(FILES)
+        .sort("delivered_on", "file")
+    )
