@@ -167,15 +167,16 @@ def next_day_drop(home: Path, day: date) -> dict[str, int]:
     today = looked.filter(pl.col("day") == day)
     web = _web_changes(population, opened, bought[day], day, draws)
     lines = _paid_with(paid[day], opened)
+    known = pl.read_parquet(home / "sample_truth" / "people.parquet")
+    extended = pl.concat([known, _truth(opened)]).unique("record_id").sort("record_id")
+    publish_parquet(home / "sample_truth" / "people.parquet", extended)
     with Landing(home / "landing") as landing:
         landing.add(WEB_FEED, day, "ndjson", web_layout(web))
         landing.add("consents", day, "csv", _csv(activity.consents(opened, draws, later=False)))
         landing.add("events", day, "ndjson", activity.as_events(today))
-        landing.put("transactions", day, as_transactions(lines))
+    # Last, so that whoever pays is known by the time the purchases arrive.
+    landing.put("transactions", day, as_transactions(lines))
     (home / "landing" / "transactions" / f"{day}.csv").unlink(missing_ok=True)
-    known = pl.read_parquet(home / "sample_truth" / "people.parquet")
-    extended = pl.concat([known, _truth(opened)]).unique("record_id").sort("record_id")
-    publish_parquet(home / "sample_truth" / "people.parquet", extended)
     return {
         "lines": lines.height,
         "baskets": lines["basket"].n_unique(),
