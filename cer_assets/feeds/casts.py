@@ -6,6 +6,7 @@ Ranges and required values are the contract's to judge.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
@@ -17,10 +18,10 @@ _ISO_MOMENT = (
     r"^([0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?) ?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?$"
 )
+_EXACT_FLOATS = 2.0**53
 _DATE, _TIME, _OFFSET = 1, 2, 3
 _TRUE = ["true", "t", "yes", "y", "1"]
 _FALSE = ["false", "f", "no", "n", "0"]
-_NOTHING = pl.lit(None)
 
 
 class NotCastable(TypeError):
@@ -29,12 +30,12 @@ class NotCastable(TypeError):
 
 @dataclass(frozen=True)
 class Cast:
-    """A contract column made from a delivered one."""
+    """A contract column made from a delivered one, in two steps that a frame takes one after the other."""
 
-    value: pl.Expr
-    """The value in the contract's type; null where there is none or it cannot be read."""
-    fault: pl.Expr
-    """True where something was delivered that cannot be read."""
+    given: pl.Expr
+    """What was delivered; null where the source means that there is nothing."""
+    convert: Callable[[pl.Expr], pl.Expr]
+    """From what was given to the contract's type; null where it cannot be read."""
     reason: str
     """What was expected, in words."""
 
@@ -42,9 +43,9 @@ class Cast:
 def cast(delivered: pl.Expr, found: pl.DataType, wanted: pl.DataType, layout: Layout, timezone: str) -> Cast:
     """Make a contract column from a delivered one.
 
-    Blank texts, the layout's null values and NaN are no value. Floating-point numbers are rounded
-    to the decimals of the contract; texts and decimal numbers with more than those are faults.
-    Timestamps become naive wall-clock times of the retailer.
+    Blank texts, the layout's null values and NaN are nothing given. Floating-point numbers are rounded to the decimals
+    of the contract; texts and decimal numbers with more than those cannot be read. Timestamps become naive wall-clock
+    times of the retailer.
 
     Args:
         delivered: The delivered values.
@@ -56,21 +57,32 @@ def cast(delivered: pl.Expr, found: pl.DataType, wanted: pl.DataType, layout: La
     Raises:
         NotCastable: The types do not fit, whatever the values.
     """
+    reason = _expected(wanted, layout)
     if found == JSON_CELL:
-        return _cast_json_cell(delivered, wanted, layout, timezone)
-    given = _given(delivered, found, layout)
-    value = _convert(given, found, wanted, layout, timezone)
-    return Cast(value, given.is_not_null() & value.is_null(), _expected(wanted, layout))
+        text = _given(delivered.struct.field("text"), pl.String(), layout)
+        number = delivered.struct.field("number").fill_nan(None)
+        anything = pl.when(text.is_not_null() | number.is_not_null())
+        return Cast(
+            anything.then(pl.struct(text=text, number=number)),
+            lambda cell: _convert_json_cell(cell, wanted, layout, timezone),
+            reason,
+        )
+    # Types that do not fit are found now, not when the values are there.
+    _convert(pl.lit(None), found, wanted, layout, timezone)
+    return Cast(
+        _given(delivered, found, layout),
+        lambda given: _convert(given, found, wanted, layout, timezone),
+        reason,
+    )
 
 
-def _cast_json_cell(delivered: pl.Expr, wanted: pl.DataType, layout: Layout, timezone: str) -> Cast:
-    text = cast(delivered.struct.field("text"), pl.String(), wanted, layout, timezone)
-    number = delivered.struct.field("number")
+def _convert_json_cell(cell: pl.Expr, wanted: pl.DataType, layout: Layout, timezone: str) -> pl.Expr:
+    text = _convert(cell.struct.field("text"), pl.String(), wanted, layout, timezone)
     try:
-        floating = cast(number, pl.Float64(), wanted, layout, timezone)
+        number = _convert(cell.struct.field("number"), pl.Float64(), wanted, layout, timezone)
     except NotCastable:
-        floating = Cast(_NOTHING, number.is_not_null(), text.reason)
-    return Cast(pl.coalesce(text.value, floating.value), text.fault | floating.fault, text.reason)
+        return text
+    return pl.coalesce(text, number)
 
 
 def _given(delivered: pl.Expr, found: pl.DataType, layout: Layout) -> pl.Expr:
@@ -132,7 +144,7 @@ def _to_string(given: pl.Expr, found: pl.DataType) -> pl.Expr:
         return given
     if found.is_float():
         whole = given.round(0) == given
-        digits = pl.when(whole & (given.abs() < 1e15)).then(given).cast(pl.Int64).cast(pl.String)
+        digits = pl.when(whole & (given.abs() < _EXACT_FLOATS)).then(given).cast(pl.Int64).cast(pl.String)
         return pl.coalesce(digits, given.cast(pl.String))
     if found.is_decimal():
         return given.cast(pl.String).str.replace(r"\.0*$|(\.[0-9]*[1-9])0+$", "${1}")
@@ -149,7 +161,7 @@ def _to_whole_number(given: pl.Expr, found: pl.DataType, layout: Layout) -> pl.E
     if found.is_integer():
         return given.cast(pl.Int64, strict=False)
     if found.is_float() or found.is_decimal():
-        whole = (given.round(0) == given) & (given.abs() < 1e15)
+        whole = (given.round(0) == given) & (given.abs() < _EXACT_FLOATS)
         return pl.when(whole).then(given).cast(pl.Int64, strict=False)
     raise NotCastable
 

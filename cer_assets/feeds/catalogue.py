@@ -114,7 +114,7 @@ class Feed(BaseModel):
     layouts: tuple[Layout, ...] = Field(min_length=1)
     """The first whose `files` pattern matches a file's name reads it."""
     max_reject_share: float = Field(default=0.05, ge=0, le=1)
-    """The part of a day's rows that may be rejected before the day is not to be trusted."""
+    """The largest share of a day's rows that may be rejected before everything downstream waits."""
 
     @model_validator(mode="before")
     @classmethod

@@ -67,14 +67,14 @@ def open_csv(opened: Opened) -> Parcel:
             broken.append(_broken_line(lines, records.broken_line))
         delivered -= records.lines_that_begin_none
     return _without_undecoded(
-        Parcel(
-            opened=opened,
+        opened,
+        opened.parcel(
             delivered=delivered,
             rows=pl.concat(rows),
             lines=pl.Series(np.concatenate(first_lines)),
             broken=pl.concat(broken),
             found=frozenset(header) - {""},
-        )
+        ),
     )
 
 
@@ -174,11 +174,11 @@ def _broken_line(lines: list[str], number: int) -> pl.DataFrame:
     )
 
 
-def _without_undecoded(parcel: Parcel) -> Parcel:
+def _without_undecoded(opened: Opened, parcel: Parcel) -> Parcel:
     """Move the rows that hold bytes of another encoding to the broken ones."""
-    if not parcel.opened.damaged:
+    if not opened.damaged:
         return parcel
-    places = {name: column for column, name in parcel.opened.wanted.items()}
+    places = {name: column for column, name in opened.wanted.items()}
     marked = {name: pl.col(name).str.contains(UNDECODED, literal=True) for name in parcel.rows.columns}
     column = parcel.rows.select(
         pl.coalesce(pl.when(mark).then(pl.lit(places.get(name, name))) for name, mark in marked.items()).alias("column")
@@ -188,7 +188,7 @@ def _without_undecoded(parcel: Parcel) -> Parcel:
         {
             "file_line": parcel.lines.filter(bad),
             "column": column.filter(bad),
-            "reason": pl.repeat(parcel.opened.encoding_reason, int(bad.sum()), eager=True),
+            "reason": pl.repeat(opened.encoding_reason, int(bad.sum()), eager=True),
             "content": as_json(parcel.rows.filter(bad)),
         },
         schema=BROKEN,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import duckdb
+import numpy as np
 import polars as pl
 
 from cer_assets.feeds.parcel import BROKEN, JSON_CELL, UNDECODED, Opened, Parcel, as_json
@@ -14,78 +16,88 @@ _LINE_WITH_CONTENT = re.compile(r"^[^\n]*[^ \t\r\n]", re.MULTILINE)
 
 _VALUES = """
 select
+    place,
     file_line,
     content,
+    undecoded,
     json_valid(content) as valid,
     case when json_valid(content) then json_type(content) end as kind,
     case when json_valid(content) then json_extract_string(content, $pointers) end as texts,
     case when json_valid(content) then json_type(content, $pointers) end as types
 from line
-order by file_line
+order by place, file_line
 """
 _KEYS = """
-select distinct unnest(json_keys(content)) as name
+select distinct place, unnest(json_keys(content)) as name
 from line
 where case when json_valid(content) then json_type(content) = 'OBJECT' else false end
 """
 
 
-def open_ndjson(opened: Opened) -> Parcel:
-    """Read an NDJSON drop, whose lines that are not blank are what it delivers.
+def open_ndjson(drops: Sequence[Opened]) -> list[Parcel]:
+    """Read NDJSON drops of one layout together; a drop delivers its lines that are not blank.
 
-    A column is a `JSON_CELL`. A line that is no JSON object, or that holds a list or an object
-    where a single value is wanted, is broken.
-
-    Raises:
-        UnreadableDrop: The text cannot be had.
+    A column is a `JSON_CELL`. A line that is no JSON object, or that holds a list or an object where a single value
+    is wanted, is broken.
     """
-    values, found = _extract(_lines(opened.text), list(opened.wanted.values()))
-    judged = values.with_columns(_fault(opened).alias("fault")).unnest("fault")
+    wanted = drops[0].wanted
+    names = list(dict.fromkeys(wanted.values()))
+    values, keys = _extract(_lines(drops), names)
+    judged = values.with_columns(_fault(wanted, names, drops[0].encoding_reason).alias("fault")).unnest("fault")
     sound = judged.filter(pl.col("reason").is_null())
     broken = judged.filter(pl.col("reason").is_not_null())
     content = pl.when("valid").then("content").otherwise(as_json(broken.select(line="content")))
-    return Parcel(
-        opened=opened,
-        delivered=len(_LINE_WITH_CONTENT.findall(opened.text)),
-        rows=sound.select(_cell(place).alias(name) for place, name in enumerate(opened.wanted.values())),
-        lines=sound["file_line"],
-        broken=broken.with_columns(content).select(BROKEN.names()),
-        found=found,
-        originals=sound["content"],
-    )
+    cells = [_cell(at).alias(name) for at, name in enumerate(names)]
+    found = {place: list(part["name"]) for (place,), part in keys.partition_by("place", as_dict=True).items()}
+    kept = _by_place(sound.select("place", "file_line", "content", pl.struct(cells).alias("cells")), len(drops))
+    rejected = _by_place(broken.select("place", *BROKEN.names()[:-1], content), len(drops))
+    return [
+        opened.parcel(
+            delivered=len(_LINE_WITH_CONTENT.findall(opened.text)),
+            rows=kept[place]["cells"].struct.unnest(),
+            lines=kept[place]["file_line"],
+            broken=rejected[place].drop("place"),
+            found=frozenset(found.get(place, names)),
+            originals=kept[place]["content"],
+        )
+        for place, opened in enumerate(drops)
+    ]
 
 
-def _lines(text: str) -> pl.DataFrame:
-    """The lines that are not blank: file_line, content."""
-    return (
-        pl.DataFrame({"content": text.split("\n")}, schema={"content": pl.String})
+def _lines(drops: Sequence[Opened]) -> pl.DataFrame:
+    """The lines that are not blank, of each drop by its place: place, file_line, content, undecoded."""
+    return pl.concat(
+        pl.DataFrame({"content": opened.text.split("\n")}, schema={"content": pl.String})
         .with_row_index("file_line", offset=1)
-        .with_columns(pl.col("file_line").cast(pl.Int64), pl.col("content").str.strip_chars(" \t\r"))
+        .select(
+            pl.lit(place, pl.Int64).alias("place"),
+            pl.col("file_line").cast(pl.Int64),
+            pl.col("content").str.strip_chars(" \t\r"),
+        )
         .filter(pl.col("content") != "")
+        .with_columns(undecoded=pl.col("content").str.contains(UNDECODED, literal=True) & opened.damaged)
+        for place, opened in enumerate(drops)
     )
 
 
-def _extract(lines: pl.DataFrame, names: list[str]) -> tuple[pl.DataFrame, frozenset[str]]:
-    """Each line's values under these names, as lists of texts and JSON types; all names found."""
+def _extract(lines: pl.DataFrame, names: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Each line's values under these names, as lists of texts and JSON types; the names found at each place."""
     pointers = ["/" + name.replace("~", "~0").replace("/", "~1") for name in names]
     with duckdb.connect(":memory:") as con:
         con.register("line", lines)
-        values = con.sql(_VALUES, params={"pointers": pointers}).pl()
-        found = frozenset(con.sql(_KEYS).pl()["name"])
-    return values, found if lines.height else frozenset(names)
+        return con.sql(_VALUES, params={"pointers": pointers}).pl(), con.sql(_KEYS).pl()
 
 
-def _fault(opened: Opened) -> pl.Expr:
+def _fault(wanted: dict[str, str], names: list[str], encoding_reason: str) -> pl.Expr:
     """Struct of column and reason; the reason is null where the line is sound."""
     nested = pl.coalesce(
-        pl.when(pl.col("types").list.get(place).is_in(["ARRAY", "OBJECT"])).then(pl.lit(column))
-        for place, column in enumerate(opened.wanted)
+        pl.when(pl.col("types").list.get(names.index(name)).is_in(["ARRAY", "OBJECT"])).then(pl.lit(column))
+        for column, name in wanted.items()
     )
-    undecoded = pl.lit(opened.damaged) & pl.col("content").str.contains(UNDECODED, literal=True)
     return pl.struct(
         column=nested,
-        reason=pl.when(undecoded)
-        .then(pl.lit(opened.encoding_reason))
+        reason=pl.when("undecoded")
+        .then(pl.lit(encoding_reason))
         .when(pl.col("kind").eq_missing("OBJECT").not_())
         .then(pl.lit("expected one JSON object a line"))
         .when(nested.is_not_null())
@@ -93,12 +105,18 @@ def _fault(opened: Opened) -> pl.Expr:
     )
 
 
-def _cell(place: int) -> pl.Expr:
+def _cell(at: int) -> pl.Expr:
     """The value at a place of the lists, as a `JSON_CELL`."""
-    text = pl.col("texts").list.get(place)
+    text = pl.col("texts").list.get(at)
     # JSON integers of any length keep their digits as text.
-    floating = (pl.col("types").list.get(place) == "DOUBLE") & text.str.contains(r"[^0-9-]")
+    floating = (pl.col("types").list.get(at) == "DOUBLE") & text.str.contains(r"[^0-9-]")
     return pl.struct(
         text=pl.when(floating.not_()).then(text),
         number=pl.when(floating).then(text.cast(pl.Float64, strict=False)),
     ).cast(JSON_CELL)
+
+
+def _by_place(frame: pl.DataFrame, places: int) -> list[pl.DataFrame]:
+    """The part of a frame, ordered by place, that belongs to each place."""
+    ends = frame["place"].search_sorted(np.arange(places), side="right").to_list()
+    return [frame[start:end] for start, end in zip([0, *ends], ends, strict=False)]

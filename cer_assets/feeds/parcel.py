@@ -31,6 +31,45 @@ class UnreadableDrop(ValueError):
     """A drop cannot be read at all; says which, what is wrong, what was expected, what to do."""
 
 
+def refusal(drop: Drop, fault: str, expected: str, remedy: str) -> UnreadableDrop:
+    """The error that refuses a drop."""
+    return UnreadableDrop(f"{drop.feed}/{drop.name}: {fault}; expected {expected}. {remedy}")
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What one drop holds."""
+
+    drop: Drop
+    layout: Layout
+    wanted: dict[str, str]
+    """Contract column to delivered column, for those that the layout does not set itself."""
+    bytes: int
+    fingerprint: str
+    delivered: int
+    """Rows, counted on the file itself and not on the frames below."""
+    rows: pl.DataFrame
+    """The delivered columns under their delivered names, with the types the format gives them."""
+    lines: pl.Series
+    """Each row's physical line; in Parquet, which has no lines, its number. From 1, Int64."""
+    broken: pl.DataFrame
+    """The rows that have no columns, with the schema `BROKEN`."""
+    found: frozenset[str]
+    """Names of the delivered columns."""
+    originals: pl.Series | None
+    """Each row as JSON, where the format has that already."""
+
+    @property
+    def ignored(self) -> frozenset[str]:
+        """Delivered columns that no contract column comes from."""
+        return self.found - frozenset(self.wanted.values())
+
+    @property
+    def absent(self) -> frozenset[str]:
+        """Contract columns that nothing was delivered for."""
+        return frozenset(column for column, name in self.wanted.items() if name not in self.found)
+
+
 @dataclass(frozen=True)
 class Opened:
     """A drop's bytes with all that is needed to understand them."""
@@ -43,14 +82,33 @@ class Opened:
     """The contract columns that must hold a value in every row."""
     content: bytes
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the content, in hexadecimal."""
-        return hashlib.sha256(self.content).hexdigest()
+    def parcel(
+        self,
+        delivered: int,
+        rows: pl.DataFrame,
+        lines: pl.Series,
+        broken: pl.DataFrame,
+        found: frozenset[str],
+        originals: pl.Series | None = None,
+    ) -> Parcel:
+        """What the drop holds, without its bytes."""
+        return Parcel(
+            drop=self.drop,
+            layout=self.layout,
+            wanted=self.wanted,
+            bytes=len(self.content),
+            fingerprint=hashlib.sha256(self.content).hexdigest(),
+            delivered=delivered,
+            rows=rows,
+            lines=lines,
+            broken=broken,
+            found=found,
+            originals=originals,
+        )
 
     def refusal(self, fault: str, expected: str, remedy: str) -> UnreadableDrop:
         """The error that refuses this drop."""
-        return UnreadableDrop(f"{self.drop.feed}/{self.drop.name}: {fault}; expected {expected}. {remedy}")
+        return refusal(self.drop, fault, expected, remedy)
 
     def require_columns(self, found: Collection[str]) -> None:
         """Refuse a file that lacks a required column.
@@ -66,8 +124,8 @@ class Opened:
             raise self.refusal(
                 f"required columns are missing: {', '.join(missing)}",
                 f"them among the {len(found)} columns found",
-                "Deliver them, or name the delivered columns under `columns` in the feed's "
-                "defs.yaml; a wrong delimiter or encoding or a missing header line looks the same.",
+                "Deliver them, or name the delivered columns under `columns` in the feed's defs.yaml; a wrong"
+                " delimiter or encoding or a missing header line looks the same.",
             )
 
     @cached_property
@@ -91,6 +149,11 @@ class Opened:
             return True
         return False
 
+    @property
+    def encoding_reason(self) -> str:
+        """Why a row with `UNDECODED` in it is rejected."""
+        return f"expected text in the encoding {self.layout.encoding}"
+
     @cached_property
     def _plain(self) -> bytes:
         if self.drop.format != "csv.gz":
@@ -99,40 +162,6 @@ class Opened:
             return gzip.decompress(self.content)
         except (OSError, EOFError, zlib.error) as error:
             raise self.refusal("it cannot be decompressed", "a whole gzip file", "Deliver it again.") from error
-
-    @property
-    def encoding_reason(self) -> str:
-        """Why a row with `UNDECODED` in it is rejected."""
-        return f"expected text in the encoding {self.layout.encoding}"
-
-
-@dataclass(frozen=True)
-class Parcel:
-    """What one drop holds."""
-
-    opened: Opened
-    delivered: int
-    """Rows, counted on the file itself and not on the frames below."""
-    rows: pl.DataFrame
-    """The delivered columns under their delivered names, with the types the format gives them."""
-    lines: pl.Series
-    """Each row's physical line; in Parquet, which has no lines, its number. From 1, Int64."""
-    broken: pl.DataFrame
-    """The rows that have no columns, with the schema `BROKEN`."""
-    found: frozenset[str]
-    """Names of the delivered columns."""
-    originals: pl.Series | None = None
-    """Each row as JSON, where the format has that already."""
-
-    @property
-    def ignored(self) -> frozenset[str]:
-        """Delivered columns that no contract column comes from."""
-        return self.found - frozenset(self.opened.wanted.values())
-
-    @property
-    def absent(self) -> frozenset[str]:
-        """Contract columns that nothing was delivered for."""
-        return frozenset(column for column, name in self.opened.wanted.items() if name not in self.found)
 
 
 def as_json(rows: pl.DataFrame) -> pl.Series:

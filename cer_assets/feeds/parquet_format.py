@@ -1,4 +1,4 @@
-"""Parquet drops: typed columns, one row group after the other."""
+"""Parquet drops: typed columns, a footer that knows how many rows there are."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ def open_parquet(opened: Opened) -> Parcel:
     try:
         delivered = pq.read_metadata(io.BytesIO(opened.content)).num_rows
         rows = pl.read_parquet(io.BytesIO(opened.content))
-    except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as error:
+    except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise opened.refusal("it cannot be read", "a whole Parquet file", "Deliver it again.") from error
     opened.require_columns(rows.columns)
-    return Parcel(
-        opened=opened,
+    return opened.parcel(
         delivered=delivered,
         rows=rows,
         lines=pl.int_range(1, rows.height + 1, dtype=pl.Int64, eager=True),

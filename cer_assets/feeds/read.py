@@ -6,7 +6,7 @@ Which files there are is found in `landing.py`; how they are written is told by 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -28,7 +28,7 @@ from cer_assets.feeds.contracts import (
 from cer_assets.feeds.csv_format import open_csv
 from cer_assets.feeds.landing import Drop
 from cer_assets.feeds.ndjson_format import open_ndjson
-from cer_assets.feeds.parcel import Opened, Parcel, UnreadableDrop, as_json
+from cer_assets.feeds.parcel import Opened, Parcel, UnreadableDrop, as_json, refusal
 from cer_assets.feeds.parquet_format import open_parquet
 
 FILES = pl.Schema(
@@ -56,12 +56,7 @@ _FAULTS = pl.Schema(
 )
 _log = logging.getLogger(__name__)
 _ROW = ["delivered_on", "file", "file_line"]
-_OPENERS: dict[str, Callable[[Opened], Parcel]] = {
-    "csv": open_csv,
-    "csv.gz": open_csv,
-    "ndjson": open_ndjson,
-    "parquet": open_parquet,
-}
+_BYTES_AT_ONCE = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -95,8 +90,9 @@ class _Batch:
     def refusal(self, column: str, found: pl.DataType, wanted: pl.DataType) -> UnreadableDrop:
         """The error that refuses all its files, because a column's type cannot be read."""
         refusals = [
-            parcel.opened.refusal(
-                f"the column {parcel.opened.wanted[column]} is of type {type(found).__name__}",
+            refusal(
+                parcel.drop,
+                f"the column {parcel.wanted[column]} is of type {type(found).__name__}",
                 f"a type that can be read as {type(wanted).__name__}",
                 "Deliver it as text, or in that type.",
             )
@@ -159,33 +155,61 @@ def newest(frame: pl.DataFrame, keys: Sequence[str], delivers: Literal["full", "
 
 
 def _open_all(feed: Feed, drops: Iterable[Drop]) -> list[Parcel]:
-    contract = CONTRACTS[feed.contract]
     parcels: list[Parcel] = []
     refusals: list[UnreadableDrop] = []
-    for drop in drops:
-        try:
-            parcels.append(_open(feed, contract, drop))
-        except UnreadableDrop as refusal:
-            refusals.append(refusal)
+    for armful in _armfuls(drops):
+        for result in _open(feed, armful):
+            if isinstance(result, Parcel):
+                parcels.append(result)
+            else:
+                refusals.append(result)
     if refusals:
         raise UnreadableDrop("\n".join(map(str, refusals))) from refusals[0]
-    return parcels
+    return sorted(parcels, key=lambda parcel: parcel.drop)
 
 
-def _open(feed: Feed, contract: type[dy.Schema], drop: Drop) -> Parcel:
+def _armfuls(drops: Iterable[Drop]) -> Iterator[list[Drop]]:
+    """Take drops a few at a time, so that not the bytes of all of them are held at once."""
+    armful: list[Drop] = []
+    for drop in drops:
+        if armful and sum(held.bytes for held in armful) + drop.bytes > _BYTES_AT_ONCE:
+            yield armful
+            armful = []
+        armful.append(drop)
+    if armful:
+        yield armful
+
+
+def _open(feed: Feed, drops: Iterable[Drop]) -> Iterator[Parcel | UnreadableDrop]:
+    lines: dict[int, list[Opened]] = {}
+    for drop in drops:
+        try:
+            opened = _bytes_of(drop, feed)
+            if drop.format == "ndjson":
+                lines.setdefault(id(opened.layout), []).append(opened)
+            else:
+                yield open_parquet(opened) if drop.format == "parquet" else open_csv(opened)
+        except UnreadableDrop as refused:
+            yield refused
+    for together in lines.values():
+        yield from open_ndjson(together)
+
+
+def _bytes_of(drop: Drop, feed: Feed) -> Opened:
+    contract = CONTRACTS[feed.contract]
     layout = feed.layout_of(drop.name)
     if layout is None:
-        raise UnreadableDrop(
-            f"{drop.feed}/{drop.name}: no layout reads a file of this name; expected one of the "
-            f"patterns {', '.join(x.files for x in feed.layouts)}. Rename it, or add a layout to "
-            "the feed's defs.yaml."
+        raise refusal(
+            drop,
+            "no layout reads a file of this name",
+            f"one of the patterns {', '.join(layout.files for layout in feed.layouts)}",
+            "Rename it, or add a layout to the feed's defs.yaml.",
         )
     wanted = {
         column: layout.delivered_name(column) for column in contract_columns(contract) if column not in layout.constants
     }
     required = frozenset(required_columns(contract))
-    opened = Opened(drop, layout, wanted, required, drop.path.read_bytes())
-    return _OPENERS[drop.format](opened)
+    return Opened(drop, layout, wanted, required, drop.path.read_bytes())
 
 
 def _batches(parcels: Iterable[Parcel]) -> list[_Batch]:
@@ -193,7 +217,7 @@ def _batches(parcels: Iterable[Parcel]) -> list[_Batch]:
     alike: dict[object, list[Parcel]] = {}
     for parcel in parcels:
         columns = tuple(parcel.rows.schema.items())
-        key = (id(parcel.opened.layout), parcel.originals is None, columns)
+        key = (id(parcel.layout), parcel.originals is None, columns)
         alike.setdefault(key, []).append(parcel)
     return [_batch(group) for group in alike.values()]
 
@@ -203,7 +227,7 @@ def _batch(parcels: Sequence[Parcel]) -> _Batch:
     return _Batch(
         parcels=tuple(parcels),
         rows=pl.concat([parcel.rows for parcel in parcels]),
-        origin=pl.concat([_origin(parcel.opened.drop, parcel.lines) for parcel in parcels]),
+        origin=pl.concat([_origin(parcel.drop, parcel.lines) for parcel in parcels]),
         originals=pl.concat(originals) if originals else None,
     )
 
@@ -220,20 +244,20 @@ def _read_values(
     faults = [_FAULTS.to_frame()]
     for batch in batches:
         casts = _casts(batch, contract, timezone)
-        read = batch.rows.select(
-            *(made.value.alias(column) for column, made in casts.items()),
-            *(made.fault.alias(f"fault of {column}") for column, made in casts.items()),
-        ).hstack(batch.origin)
-        rows.append(read.select(rows[0].columns))
+        given = batch.rows.select(made.given.alias(column) for column, made in casts.items())
+        values = given.select(made.convert(pl.col(column)).alias(column) for column, made in casts.items())
+        rows.append(values.hstack(batch.origin))
         faults += [
-            _faults(read.filter(f"fault of {column}"), place, column, made.reason)
-            for place, (column, made) in enumerate(casts.items())
+            _faults(
+                batch.origin.filter(given[column].is_not_null() & values[column].is_null()), at, column, made.reason
+            )
+            for at, (column, made) in enumerate(casts.items())
         ]
     return pl.concat(rows), pl.concat(faults)
 
 
 def _casts(batch: _Batch, contract: type[dy.Schema], timezone: str) -> dict[str, Cast]:
-    layout = batch.parcels[0].opened.layout
+    layout = batch.parcels[0].layout
     casts: dict[str, Cast] = {}
     for column, definition in contract_columns(contract).items():
         name = layout.delivered_name(column)
@@ -299,7 +323,7 @@ def _rejects(feed: str, parcels: Iterable[Parcel], batches: Iterable[_Batch], fa
         content = as_json(batch.rows[hits["at"]]) if batch.originals is None else batch.originals[hits["at"]]
         rejects.append(hits.with_columns(content.alias("content"), feed=pl.lit(feed)).select(order))
     for parcel in parcels:
-        drop = parcel.opened.drop
+        drop = parcel.drop
         rejects.append(
             parcel.broken.with_columns(feed=pl.lit(feed), delivered_on=pl.lit(drop.day), file=pl.lit(drop.name)).select(
                 order
@@ -312,10 +336,10 @@ def _files(feed: str, parcels: Sequence[Parcel], kept: pl.DataFrame, rejects: pl
     files = pl.DataFrame(
         {
             "feed": [feed] * len(parcels),
-            "delivered_on": [parcel.opened.drop.day for parcel in parcels],
-            "file": [parcel.opened.drop.name for parcel in parcels],
-            "bytes": [len(parcel.opened.content) for parcel in parcels],
-            "fingerprint": [parcel.opened.fingerprint for parcel in parcels],
+            "delivered_on": [parcel.drop.day for parcel in parcels],
+            "file": [parcel.drop.name for parcel in parcels],
+            "bytes": [parcel.bytes for parcel in parcels],
+            "fingerprint": [parcel.fingerprint for parcel in parcels],
             "delivered": [parcel.delivered for parcel in parcels],
         },
         schema={name: kind for name, kind in FILES.items() if name not in ("accepted", "rejected")},
