@@ -1,0 +1,106 @@
+"""The contract of every recommender, and the top-k selection they share; no family of models lives here."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from datetime import date
+from typing import ClassVar, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from cer_assets.recommend.interactions import Interactions
+
+Scores = NDArray[np.float32]
+Indices = NDArray[np.int32]
+
+BLOCK = 1024
+"""Customers scored at once. A block of scores takes BLOCK x products x 4 bytes, whatever the number of customers."""
+
+
+class Recommender(ABC):
+    """A family of recommenders: give it `fit` and `score` in one file and it can be ranked, blended and backtested.
+
+    Parameters are set at construction; what is learned ends in an underscore.
+    """
+
+    name: ClassVar[str]
+    """How tables and plots call the family."""
+    interactions_: Interactions
+
+    @abstractmethod
+    def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
+        """Learn from what was bought before `as_of`; `products` is the catalogue (product_id, title, ...)."""
+
+    @abstractmethod
+    def score(self, rows: Indices) -> Scores:
+        """Score every candidate product for some matrix rows (-1: a customer never seen).
+
+        Returns:
+            (rows x products), higher is better, comparable within a row only; -inf where the model has nothing to say.
+        """
+
+    def source(self, rows: Indices) -> NDArray[np.object_]:
+        """What the `source` column says of products this model brings to some matrix rows."""
+        return np.full(len(rows), self.name, dtype=object)
+
+    def behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:
+        """The product in each row's own history that speaks most for a recommended one, -1 where none does.
+
+        Args:
+            rows: matrix rows (n).
+            columns: products recommended to them (n x k).
+            titles: a code per product; products of one title are not explained by each other.
+
+        Returns:
+            Columns of products (n x k).
+        """
+        return np.full(columns.shape, -1, np.int32)
+
+    def recommend(self, customers: pl.Series, k: int = 10) -> pl.DataFrame:
+        """Top `k` products of each customer_id: customer_id, rank, product_id, score.
+
+        A list is shorter than `k` where the model has no more to say; it is never filled up.
+        """
+        rows = self.interactions_.row_of(customers)
+        lists = [
+            as_frame(customers[start : start + len(block)], *top_k(self.score(block), k), self.interactions_.products)
+            for start, block in blocks(rows)
+        ]
+        return pl.concat(lists) if lists else as_frame(customers, *_nothing(k), self.interactions_.products)
+
+
+def blocks(rows: Indices, size: int = BLOCK) -> Iterator[tuple[int, Indices]]:
+    """Cut rows into blocks: (position of the first, rows)."""
+    return ((start, rows[start : start + size]) for start in range(0, len(rows), size))
+
+
+def top_k(scores: Scores, k: int) -> tuple[Indices, Scores]:
+    """Columns and scores of the k best of each row, best first; equal scores in column order.
+
+    Shapes (rows x min(k, columns)). Columns scored -inf come last and keep that score: not recommended.
+    """
+    k = min(k, scores.shape[1])
+    kept = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k else np.empty((len(scores), 0), np.int64)
+    best = np.take_along_axis(scores, kept, axis=1)
+    order = np.lexsort((kept, -best), axis=1)
+    return np.take_along_axis(kept, order, axis=1).astype(np.int32), np.take_along_axis(best, order, axis=1)
+
+
+def as_frame(customers: pl.Series, columns: Indices, scores: Scores, products: pl.Series) -> pl.DataFrame:
+    """Lists as rows: customer_id, rank (from 1), product_id, score; entries scored -inf are dropped."""
+    recommended = np.isfinite(scores)
+    row, place = np.nonzero(recommended)
+    return pl.DataFrame(
+        {
+            "customer_id": customers.gather(row),
+            "rank": (place + 1).astype(np.int64),
+            "product_id": products.gather(columns[recommended]),
+            "score": scores[recommended].astype(np.float64),
+        },
+        schema={"customer_id": pl.String, "rank": pl.Int64, "product_id": pl.String, "score": pl.Float64},
+    )
+
+
+def _nothing(k: int) -> tuple[Indices, Scores]:
+    return np.empty((0, k), np.int32), np.empty((0, k), np.float32)
