@@ -164,9 +164,12 @@ def _with_surnames(members: pl.DataFrame, draws: Draws, words: Words) -> pl.Data
 def _birth_dates(members: pl.DataFrame, draws: Draws) -> pl.Series:
     household, slot = members["household"], members["slot"].to_numpy()
     head = members["head_age"].to_numpy()
-    spouse = np.clip(head + 4 * draws.normal("age gap", household), np.maximum(19, head - 8), 92)
+    # Bounds are drawn too: a fixed one would give many people the same birthday.
+    slack = 3 * draws.uniform("youngest age", household)
+    spouse = np.clip(head + 4 * draws.normal("age gap", household), np.maximum(19 + slack, head - 8), 92)
     parent = np.where(members["couple"].to_numpy(), np.minimum(head, spouse), head)
-    child = np.clip(parent - 19 - 14 * draws.uniform("parent's age", household), 17, 36)
+    child = parent - 19 - 14 * draws.uniform("parent's age", household)
+    child = np.clip(child, 17 + slack, 36 - slack)
     age = np.choose(slot, [head, spouse, child, child])
     return _dates(np.floor(_NEW_YEAR - 365.25 * age).astype(np.int64), np.ones(len(age), dtype=np.bool_))
 

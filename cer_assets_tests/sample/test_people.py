@@ -35,6 +35,11 @@ def test_adults_have_the_age_and_company_that_demographics_name(people, journey)
     assert (married["slot"] >= 1).all()
 
 
+def test_no_birthday_is_common(people):
+    others = people.filter(pl.col("slot") < 3)
+    assert others["birth_date"].value_counts()["count"].max() <= 5
+
+
 def test_twins_share_a_birth_date_and_a_surname_but_no_given_name(people):
     pairs = people.filter(pl.col("slot") == 3).join(
         people.filter(pl.col("slot") == 2), on="household", suffix="_of_twin"
@@ -51,7 +56,7 @@ def test_some_children_bear_a_parents_name_at_one_address(people):
     )
     assert juniors.height > 10
     years = (juniors["birth_date"] - juniors["birth_date_of_parent"]).dt.total_days() / 365.25
-    assert years.min() > 15
+    assert years.min() > 15.5
 
 
 def test_names_are_as_unequal_as_in_life(people):
