@@ -48,7 +48,7 @@ def calibration_chart(held_out: pl.DataFrame, model: str = "churn") -> alt.Layer
     share = alt.Axis(format=PERCENT)
     x = alt.X("predicted:Q", title="predicted", scale=scale, axis=share)
     base = alt.Chart(bins, title="Calibration on held-out weeks (95 % intervals)").encode(x=x)
-    diagonal = alt.Chart(pl.DataFrame({"predicted": [0, top], "observed": [0, top]})).encode(x=x, y="observed:Q")
+    diagonal = alt.Chart(pl.DataFrame({"predicted": [0.0, top], "observed": [0.0, top]})).encode(x=x, y="observed:Q")
     layers = [
         diagonal.mark_line(strokeDash=[4, 4], color="gray"),
         base.mark_rule().encode(y=alt.Y("low:Q", title="observed", scale=scale, axis=share), y2="high:Q"),

@@ -46,7 +46,7 @@ class LogisticCurves:
             knots=tuple(tuple(knot.tolist()) for knot in at),
             rises=tuple(tuple(weights[:-1].tolist()) for weights in each),
             missing=tuple(float(weights[-1]) for weights in each),
-            intercept=float(model.intercept_[0]),
+            intercept=float(np.ravel(model.intercept_)[0]),
         )
 
     def probability(self, X: Matrix) -> NDArray[np.float64]:

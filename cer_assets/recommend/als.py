@@ -7,6 +7,7 @@ so that a model file holds nothing about any customer and a purchase made since 
 import io
 import json
 from collections.abc import Mapping
+from copy import copy
 from datetime import date
 from typing import Any, ClassVar, Self
 
@@ -163,7 +164,8 @@ class AlsByBucket(Recommender):
         """Train a model per bucket unless they were given, then score the customers of `interactions`."""
         self.interactions_ = interactions
         trained = self._train(interactions, products, as_of) if self.models is None else self.models
-        self.models_ = {bucket: trained[bucket].apply(interactions, as_of) for bucket in sorted(trained)}
+        # Copies: a model handed in may be applied elsewhere to other interactions.
+        self.models_ = {bucket: copy(trained[bucket]).apply(interactions, as_of) for bucket in sorted(trained)}
         row = interactions.row_of(self.buckets["customer_id"])
         self.bucket_ = np.full(interactions.shape[0], None, dtype=object)
         self.bucket_[row[row >= 0]] = self.buckets["bucket"].to_numpy()[row >= 0]

@@ -45,7 +45,7 @@ def rank(
         blend: fitted; on interactions without the customers in `withdrawn`.
         customers: customer_ids who shall have a list, with or without purchases.
         products: the catalogue: product_id, title, type, category, available, merchandise.
-        as_of: the day the blend was fitted for.
+        as_of: the day written into the rows.
         withdrawn: customer_ids who want no personal list: they get none.
         k: longest list.
 

@@ -1,0 +1,109 @@
+"""What counts as an interaction, in which order, and for whom."""
+
+import datetime as dt
+from decimal import Decimal
+
+import numpy as np
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cer_assets.recommend import interactions, withdrawn_customers
+from cer_assets_tests.recommend.conftest import CUT, START, order_lines
+
+DAY = dt.timedelta(days=1)
+
+
+def test_two_purchases_of_a_day_are_one_interaction() -> None:
+    history = interactions(order_lines([("a", "p", START), ("a", "p", START), ("a", "p", START + DAY)]), CUT, 1)
+    assert history.counts().toarray().tolist() == [[2], [0]]
+
+
+def test_the_cut_and_later_days_are_not_read() -> None:
+    known = order_lines([("a", "p", CUT - DAY)])
+    planted = pl.concat([known, order_lines([("a", "p", CUT), ("b", "q", CUT + DAY)])])
+    assert _content(interactions(planted, CUT, 1)) == _content(interactions(known, CUT, 1))
+
+
+def test_returns_and_what_is_no_goods_are_left_out() -> None:
+    lines = order_lines([("a", "p", START), ("a", "q", START), ("a", "r", START), (None, "s", START)])
+    unlike_goods = lines.with_columns(
+        quantity=pl.when(pl.col("product_id") == "q").then(Decimal(-1)).otherwise("quantity"),
+        amount=pl.when(pl.col("product_id") == "q").then(Decimal(-1)).otherwise("amount"),
+        merchandise=pl.col("product_id") != "r",
+    )
+    assert interactions(unlike_goods, CUT, 1).products.to_list() == ["p"]
+
+
+def test_a_product_needs_enough_customers() -> None:
+    lines = order_lines([("a", "p", START), ("b", "p", START), ("a", "q", START), ("a", "q", START + DAY)])
+    assert interactions(lines, CUT, 2).products.to_list() == ["p"]
+
+
+def test_who_withdrew_is_in_no_row() -> None:
+    lines = order_lines([("a", "p", START), ("b", "p", START)])
+    assert interactions(lines, CUT, 1, withdrawn=pl.Series(["a"])).customers.to_list() == ["b"]
+
+
+def test_a_purchase_weighs_half_after_a_half_life() -> None:
+    history = interactions(order_lines([("a", "p", CUT - 30 * DAY), ("a", "p", CUT - 60 * DAY)]), CUT, 1)
+    assert history.decayed(CUT, 30).toarray()[0].tolist() == [0.75]
+
+
+def test_the_last_day_is_kept_beside_the_count() -> None:
+    history = interactions(order_lines([("a", "p", START), ("a", "p", START + DAY), ("b", "q", START)]), CUT, 1)
+    first = (START - dt.date(1970, 1, 1)).days
+    assert history.last_day().toarray()[:2].tolist() == [[first + 1, 0], [0, first]]
+
+
+def test_a_customer_never_seen_has_an_empty_row() -> None:
+    history = interactions(order_lines([("a", "p", START)]), CUT, 1)
+    rows = history.row_of(pl.Series(["a", "nobody"]))
+    assert (rows.tolist(), history.counts()[rows].toarray().tolist()) == ([0, -1], [[1], [0]])
+
+
+def test_some_customers_keep_all_columns() -> None:
+    history = interactions(order_lines([("a", "p", START), ("b", "q", START), ("c", "q", START)]), CUT, 1)
+    some = history.of(pl.Series(["c", "b", "nobody"]))
+    assert some.customers.to_list() == ["b", "c"]
+    assert some.counts().toarray().tolist() == [[0, 1], [0, 1], [0, 0]]
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 10_000))
+def test_the_order_of_the_lines_changes_nothing(shop: pl.DataFrame, seed: int) -> None:
+    assert _content(interactions(shop.sample(fraction=1, shuffle=True, seed=seed), CUT, 2)) == _content(
+        interactions(shop, CUT, 2)
+    )
+
+
+def test_the_newest_statement_on_the_purpose_decides() -> None:
+    at = dt.datetime(2024, 1, 1)
+    later = at + dt.timedelta(hours=1)
+    consents = pl.DataFrame(
+        [
+            ("crm", "1", "personalisation", True, at),
+            ("web", "1", "personalisation", False, later),
+            ("crm", "2", "personalisation", False, at),
+            ("crm", "2", "personalisation", True, later),
+            ("crm", "3", "newsletter", False, at),
+            ("crm", "4", "personalisation", True, at),
+            ("crm", "4", "personalisation", False, at),
+            ("crm", "nobody's", "personalisation", False, at),
+        ],
+        schema=["source", "source_id", "purpose", "granted", "at"],
+        orient="row",
+    )
+    links = pl.DataFrame(
+        {
+            "record_id": ["crm:1", "web:1", "crm:2", "crm:3", "crm:4"],
+            "customer_id": ["across", "across", "back", "other", "tie"],
+        }
+    )
+    assert withdrawn_customers(consents, links).to_list() == ["across", "tie"]
+
+
+def _content(history: object) -> tuple[object, ...]:
+    return tuple(
+        value.tolist() if isinstance(value, np.ndarray) else value.to_list() for value in vars(history).values()
+    )
