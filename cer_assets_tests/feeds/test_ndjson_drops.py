@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from cer_assets.feeds import Delivery, ndjson_format, read_drops
+from cer_assets.feeds import Delivery
 
 from .conftest import Read, declare
 
@@ -108,5 +108,3 @@ def test_files_read_together_are_read_as_if_alone(read: Read, monkeypatch: pytes
     assert together.rejects.equals(alone.rejects)
     assert together.files.equals(alone.files)
     assert together.files.select("delivered", "rejected").rows() == [(n + 1, n) for n in range(1, 6)]
-    assert read_drops is not None
-    assert ndjson_format is not None
