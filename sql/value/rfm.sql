@@ -1,0 +1,104 @@
+/* ---
+description: >-
+  Recency, frequency and monetary value of every customer with a purchase, as of a day, with scores
+  from 1 to 5 among the customers of that day.
+owners: ["team:data"]
+partitions: {daily: as_of}
+history: true
+columns:
+  as_of: the day the figures are as of; its own purchases count
+  customer_id: the customer
+  recency_days: days since the last purchase
+  frequency: purchases so far (baskets with merchandise of net amount > 0)
+  monetary: net merchandise amount so far; returns subtract
+  first_ordered_on: day of the first purchase
+  last_ordered_on: day of the last purchase
+  tenure_days: days since the first purchase
+  r: recency score, 5 for the most recent; equal recency has equal scores
+  f: frequency score, 5 for the most frequent
+  m: monetary score, 5 for the highest amount
+--- */
+with standings as (
+    -- a customer's figures after a day of purchases, good until the next such day
+    select
+        customer_id,
+        ordered_on as known_from,
+        lead(ordered_on, 1, date '9999-12-31')
+            over (partition by customer_id order by ordered_on) as known_until,
+        cast(sum(baskets) over so_far as bigint) as frequency,
+        cast(sum(amount) over so_far as decimal(18, 2)) as monetary,
+        min(case when baskets > 0 then ordered_on end) over so_far as first_ordered_on,
+        max(case when baskets > 0 then ordered_on end) over so_far as last_ordered_on
+    from value.purchases
+    window so_far as (
+        partition by customer_id order by ordered_on
+        rows between unbounded preceding and current row
+    )
+),
+
+customers_by_day as (
+    select
+        days.day as as_of,
+        standings.customer_id,
+        cast(date_diff('day', standings.last_ordered_on, days.day) as bigint) as recency_days,
+        standings.frequency,
+        standings.monetary,
+        standings.first_ordered_on,
+        standings.last_ordered_on,
+        cast(date_diff('day', standings.first_ordered_on, days.day) as bigint) as tenure_days
+    from run.days as days
+    inner join standings
+        on standings.known_from <= days.day and standings.known_until > days.day
+    where standings.frequency > 0
+),
+
+ranked_customers as (
+    -- customers of the day that this one surpasses: ties count the same
+    select
+        as_of,
+        customer_id,
+        recency_days,
+        frequency,
+        monetary,
+        first_ordered_on,
+        last_ordered_on,
+        tenure_days,
+        rank() over (partition by as_of order by recency_days desc) - 1 as less_recent,
+        rank() over (partition by as_of order by frequency) - 1 as less_frequent,
+        rank() over (partition by as_of order by monetary) - 1 as less_valuable
+    from customers_by_day
+),
+
+leaders as (
+    select
+        as_of,
+        max(less_recent) as less_recent,
+        max(less_frequent) as less_frequent,
+        max(less_valuable) as less_valuable
+    from ranked_customers
+    group by as_of
+)
+
+-- Fifths of the way to the day's best, in whole numbers so that every engine rounds alike: the best
+-- scores 5, the least 1. Where all are equal there is nothing to rank, and all score 3.
+select
+    customers.as_of,
+    customers.customer_id,
+    customers.recency_days,
+    customers.frequency,
+    customers.monetary,
+    customers.first_ordered_on,
+    customers.last_ordered_on,
+    customers.tenure_days,
+    cast(least(
+        5, coalesce(1 + 5 * customers.less_recent // nullif(leaders.less_recent, 0), 3)
+    ) as bigint) as r,
+    cast(least(
+        5, coalesce(1 + 5 * customers.less_frequent // nullif(leaders.less_frequent, 0), 3)
+    ) as bigint) as f,
+    cast(least(
+        5, coalesce(1 + 5 * customers.less_valuable // nullif(leaders.less_valuable, 0), 3)
+    ) as bigint) as m
+from ranked_customers as customers
+inner join leaders
+    on customers.as_of = leaders.as_of
