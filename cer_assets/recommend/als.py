@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from threadpoolctl import threadpool_limits
 
-from cer_assets.recommend.interactions import Interactions
+from cer_assets.recommend.interactions import Interactions, bucket_of
 from cer_assets.recommend.model import Indices, Recommender, Scores, top_k
 
 FAVOURITES = 20
@@ -35,7 +35,8 @@ class AlsSettings(BaseModel):
     regularization: float = Field(default=20.0, ge=0)
     """Weight of the squared length of the factors."""
     alpha: float = Field(default=2.0, gt=0)
-    """Confidence of one purchase today. On groceries more than 10 halves the ranking quality."""
+    """Confidence of one purchase today, where a product never bought has 1: with 1 a single purchase weighs nothing
+    more than none. On groceries more than 10 halves the ranking quality."""
     half_life_days: float | None = Field(default=90.0, gt=0)
     """Age at which a purchase counts half; none: all count alike."""
     iterations: int = Field(default=15, ge=1)
@@ -166,9 +167,7 @@ class AlsByBucket(Recommender):
         trained = self._train(interactions, products, as_of) if self.models is None else self.models
         # Copies: a model handed in may be applied elsewhere to other interactions.
         self.models_ = {bucket: copy(trained[bucket]).apply(interactions, as_of) for bucket in sorted(trained)}
-        row = interactions.row_of(self.buckets["customer_id"])
-        self.bucket_ = np.full(interactions.shape[0], None, dtype=object)
-        self.bucket_[row[row >= 0]] = self.buckets["bucket"].to_numpy()[row >= 0]
+        self.bucket_ = bucket_of(interactions, self.buckets)
         return self
 
     def score(self, rows: Indices) -> Scores:

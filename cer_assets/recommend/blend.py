@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from scipy import sparse
 
 from cer_assets.recommend.baselines import PersonalFrequency, Trending
 from cer_assets.recommend.interactions import Interactions
@@ -45,10 +46,12 @@ class Blend(Recommender):
         self.repeat_ = PersonalFrequency(self.settings.half_life_days).fit(interactions, products, as_of)
         self.trending_ = Trending().fit(interactions, products, as_of)
         self.discovery.fit(interactions, products, as_of)
+        self.trend_ = self.trending_.trend_[None, :].copy()
+        standardise(self.trend_, np.ones_like(self.trend_, dtype=bool))
         return self
 
     def score(self, rows: Indices) -> Scores:
-        """The weighted sum of the standardised parts."""
+        """The weighted sum of the standardised parts; -inf for a product that no part speaks for."""
         return self.score_and_discover(rows)[0]
 
     def score_and_discover(self, rows: Indices) -> tuple[Scores, NDArray[np.bool_]]:
@@ -57,19 +60,25 @@ class Blend(Recommender):
         known = np.isfinite(scores)
         standardise(scores, known)
         scores *= np.float32(self.settings.discovery_weight)
-        trend = self.trending_.score(rows[:1])
-        standardise(trend, np.isfinite(trend))
-        scores += np.float32(self.settings.trending_weight) * trend
-        self._add_repeat(scores, rows)
+        scores += np.float32(self.settings.trending_weight) * self.trend_
+        own = self.repeat_.frequency_[rows]
+        bought = np.repeat(np.arange(len(rows)), np.diff(own.indptr)), own.indices
+        scores[bought] += own.data / np.repeat(_spread(own), np.diff(own.indptr))
+        silent = ~known & (self.trending_.trend_ <= 0)
+        silent[bought] = False
+        scores[silent] = -np.inf
         return scores, known
 
-    def _add_repeat(self, scores: Scores, rows: Indices) -> None:
-        # Products never bought all have frequency 0; leaving the mean in shifts a row as a whole and keeps it sparse.
-        own = self.repeat_.frequency_[rows]
-        mean = own.mean(axis=1).A1
-        spread = np.sqrt(np.maximum(own.multiply(own).mean(axis=1).A1 - np.square(mean), 0))
-        of = np.repeat(np.arange(len(rows)), np.diff(own.indptr))
-        scores[of, own.indices] += own.data / np.maximum(spread, np.finfo(np.float32).tiny)[of]
+
+def _spread(own: sparse.csr_matrix) -> NDArray[np.float64]:
+    """Standard deviation of each row, zeros included; 1 where all are equal.
+
+    The mean stays in the scores: it shifts a row as a whole, and without it they are no longer sparse.
+    """
+    width = max(own.shape[1], 1)
+    mean, mean_square = own.sum(axis=1).A1 / width, own.multiply(own).sum(axis=1).A1 / width
+    spread = np.sqrt(np.maximum(mean_square - np.square(mean), 0))
+    return np.where(spread > 0, spread, 1)
 
 
 def standardise(scores: Scores, known: NDArray[np.bool_]) -> None:

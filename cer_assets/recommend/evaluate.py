@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from cer_assets.predict.evaluate import resample_counts
-from cer_assets.recommend.interactions import Interactions, purchases
+from cer_assets.recommend.interactions import Interactions, bucket_of, purchases
 from cer_assets.recommend.model import Indices, Recommender, blocks, top_k
 
 EVALUATION = {
@@ -140,7 +140,7 @@ def evaluate(
     rows = wanted["A"].rows
     ranked = {name: lists(model, rows, k) for name, model in models.items()}
     history = next(iter(models.values())).interactions_
-    bucket = _bucket_of(history, buckets)
+    bucket = bucket_of(history, buckets)
     return pl.concat(
         [
             _compare(
@@ -209,12 +209,3 @@ def _cells(bought: pl.DataFrame, width: int) -> NDArray[np.int64]:
 def _targets(cells: NDArray[np.int64], width: int, longest_ideal: int | None) -> Targets:
     rows = np.unique(cells // max(width, 1)).astype(np.int32)
     return Targets(rows, cells, width, longest_ideal)
-
-
-def _bucket_of(history: Interactions, buckets: pl.DataFrame) -> NDArray[np.object_]:
-    bucket = (
-        history.customers.alias("customer_id")
-        .to_frame()
-        .join(buckets.select("customer_id", "bucket"), on="customer_id", how="left", maintain_order="left")
-    )
-    return bucket["bucket"].to_numpy()

@@ -147,6 +147,25 @@ def withdrawn_customers(consents: pl.DataFrame, links: pl.DataFrame, purpose: st
     )
 
 
+def bucket_of(history: Interactions, buckets: pl.DataFrame) -> NDArray[np.object_]:
+    """The bucket of each matrix row, None for who has none; the last row is nobody's.
+
+    Args:
+        history: whose rows.
+        buckets: customer_id, bucket of one day.
+
+    Raises:
+        ValueError: a customer has two buckets.
+    """
+    twice = buckets["customer_id"].is_duplicated().sum()
+    if twice:
+        raise ValueError(f"{twice} rows of buckets share their customer: pass the buckets of one day")
+    rows = history.row_of(buckets["customer_id"])
+    bucket = np.full(history.shape[0], None, dtype=object)
+    bucket[rows[rows >= 0]] = buckets["bucket"].to_numpy()[rows >= 0]
+    return bucket
+
+
 def days_since_epoch(day: date) -> int:
     """Days since 1970-01-01, as `Interactions.days` counts them."""
     return (day - EPOCH).days

@@ -6,9 +6,9 @@ from datetime import date
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy import sparse
 
 from cer_assets.recommend.blend import Blend
-from cer_assets.recommend.interactions import Interactions
 from cer_assets.recommend.model import Indices, as_frame, blocks, top_k
 
 UNKNOWN = "unknown"
@@ -57,7 +57,15 @@ def rank(
     if withdrawn is not None:
         wanted = wanted.filter(~wanted.is_in(withdrawn.implode()))
     history = blend.interactions_
-    ranking = _Ranking(blend, ~recommendable(products, history.products), _titles(products, history.products))
+    if history.products.is_empty():
+        return pl.DataFrame(schema=RECOMMENDATIONS)
+    ranking = _Ranking(
+        blend,
+        barred=~recommendable(products, history.products),
+        titles=_titles(products, history.products),
+        times=history.counts(),
+        last_day=history.last_day(),
+    )
     ranked = [
         ranking.of_block(wanted[start : start + len(block)], block, k)
         for start, block in blocks(history.row_of(wanted))
@@ -83,27 +91,32 @@ class _Ranking:
 
     blend: Blend
     barred: NDArray[np.bool_]
+    """Columns that may not be shown."""
     titles: pl.Series
+    """What a reason calls each column."""
+    times: sparse.csr_matrix
+    """On how many days each row bought each column."""
+    last_day: sparse.csr_matrix
+    """The last of them, in days since 1970-01-01."""
 
     def of_block(self, customers: pl.Series, rows: Indices, k: int) -> pl.DataFrame:
         """The lists of one block, with source and what the reasons need."""
         scores, known = self.blend.score_and_discover(rows)
         scores[:, self.barred] = -np.inf
         columns, best = top_k(scores, k)
-        times, last_day = bought(self.blend.interactions_, rows, columns)
+        times = _cells(self.times, rows, columns)
         discovered = (times == 0) & np.take_along_axis(known, columns, axis=1)
         behind = self._behind(rows, columns, discovered)
-        behind_times, behind_day = bought(self.blend.interactions_, rows, np.maximum(behind, 0))
         source = np.where(discovered, self.blend.discovery.source(rows)[:, None], "trending")
         source = np.where(times > 0, "repeat", source)
         shown = np.isfinite(best)
         return as_frame(customers, columns, best, self.blend.interactions_.products).with_columns(
             source=pl.Series(source[shown], dtype=pl.String),
             times=pl.Series(times[shown]),
-            last_on=_dates(last_day[shown]),
+            last_on=_dates(_cells(self.last_day, rows, columns)[shown]),
             behind=self.titles.gather(np.maximum(behind[shown], 0)).set(pl.Series(behind[shown] < 0), None),
-            behind_times=pl.Series(behind_times[shown]),
-            behind_on=_dates(behind_day[shown]),
+            behind_times=pl.Series(_cells(self.times, rows, np.maximum(behind, 0))[shown]),
+            behind_on=_dates(_cells(self.last_day, rows, np.maximum(behind, 0))[shown]),
             buyers=pl.Series(self.blend.trending_.buyers_[columns[shown]]),
             trending_days=pl.lit(self.blend.trending_.days),
         )
@@ -116,23 +129,10 @@ class _Ranking:
         return np.where(discovered, behind, -1)
 
 
-def bought(history: Interactions, rows: Indices, columns: Indices) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """On how many days each row bought its columns, and the last of them in days since 1970-01-01; 0 where never.
-
-    Args:
-        history: what was bought.
-        rows: matrix rows (n).
-        columns: products asked about (n x k).
-
-    Returns:
-        Two arrays (n x k).
-    """
-    cells = (np.repeat(rows, columns.shape[1]), columns.ravel())
-    times, last = history.counts()[cells], history.last_day()[cells]
-    return (
-        np.asarray(times).reshape(columns.shape).astype(np.int64),
-        np.asarray(last).reshape(columns.shape).astype(np.int64),
-    )
+def _cells(matrix: sparse.csr_matrix, rows: Indices, columns: Indices) -> NDArray[np.int64]:
+    """The entries of a matrix at each row (n) and its columns (n x k)."""
+    entries = matrix[np.repeat(rows, columns.shape[1]), columns.ravel()]
+    return np.asarray(entries).reshape(columns.shape).astype(np.int64)
 
 
 def _titles(products: pl.DataFrame, candidates: pl.Series) -> pl.Series:

@@ -140,6 +140,11 @@ def test_without_a_bucket_there_is_no_discovery_and_still_a_list(shop: pl.DataFr
     assert Blend(discovery).fit(history, catalogue(), CUT).recommend(pl.Series(["c05"])).height == 10
 
 
+def test_buckets_of_two_days_are_refused(shop: pl.DataFrame, buckets: pl.DataFrame) -> None:
+    with pytest.raises(ValueError, match="80 rows of buckets share their customer"):
+        AlsByBucket(pl.concat([buckets, buckets]), models={}).fit(interactions(shop, CUT, 2), catalogue(), CUT)
+
+
 def test_models_handed_in_are_not_trained_again(shop: pl.DataFrame, buckets: pl.DataFrame) -> None:
     history = interactions(shop, CUT, 2)
     trained = AlsByBucket(buckets, SMALL).fit(history, catalogue(), CUT).models_

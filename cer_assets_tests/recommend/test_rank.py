@@ -101,6 +101,19 @@ def test_a_list_is_short_rather_than_filled_up(blend: Blend) -> None:
     assert rank(blend, pl.Series(["c99"]), few, CUT).group_by("customer_id").len()["len"].to_list() == [4, 4]
 
 
+def test_a_stranger_is_shown_nothing_that_nobody_bought_lately(shop: pl.DataFrame) -> None:
+    old = order_lines([("c00", "p00", START), ("c01", "p00", START), ("c00", "p01", START), ("c01", "p01", START)])
+    new = order_lines([("c02", "p07", CUT - DAY), ("c03", "p07", CUT - DAY)])
+    blend = Blend(AlsByBucket(pl.DataFrame(schema={"customer_id": pl.String, "bucket": pl.String})))
+    blend.fit(interactions(pl.concat([old, new]), CUT, 2), catalogue(), CUT)
+    lists = rank(blend, pl.Series(["c00", "stranger"]), catalogue(), CUT)
+    assert lists.select("customer_id", "product_id").rows() == [
+        *[("c00", product) for product in ("p00", "p01", "p07")],
+        ("stranger", "p07"),
+        (UNKNOWN, "p07"),
+    ]
+
+
 def test_smaller_blocks_give_the_same_lists(blend: Blend, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rank(blend, EVERYONE, catalogue(), CUT)
     monkeypatch.setattr(cer_assets.recommend.model.blocks, "__defaults__", (7,))
@@ -119,6 +132,12 @@ def test_the_order_of_lines_and_customers_changes_nothing(shop: pl.DataFrame) ->
 def test_one_als_for_all_is_named_so(shop: pl.DataFrame) -> None:
     blend = Blend(Als(SMALL)).fit(interactions(shop, CUT, 2), catalogue(), CUT)
     assert "als:all" in rank(blend, EVERYONE, catalogue(), CUT)["source"].to_list()
+
+
+def test_a_shop_without_purchases_has_no_lists(shop: pl.DataFrame, buckets: pl.DataFrame) -> None:
+    blend = Blend(AlsByBucket(buckets)).fit(interactions(shop.clear(), CUT, 2), catalogue(), CUT)
+    lists = rank(blend, EVERYONE, catalogue(), CUT)
+    assert (dict(lists.schema), lists.height) == (RECOMMENDATIONS, 0)
 
 
 def test_scores_are_finite(blend: Blend) -> None:
