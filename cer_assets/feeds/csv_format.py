@@ -16,6 +16,10 @@ from cer_assets.feeds.parcel import BROKEN, UNDECODED, Opened, Parcel, as_json
 
 _RECORDS_AT_ONCE = 50_000
 _LINE_END = r"\r\n|\r|\n"
+_BROKEN_REASON = (
+    "expected each quote closed at its field's end and doubled inside it, "
+    f"and no field of more than {csv.field_size_limit()} characters"
+)
 
 Numbers = npt.NDArray[np.int64]
 
@@ -167,7 +171,7 @@ def _broken_line(lines: list[str], number: int) -> pl.DataFrame:
         {
             "file_line": [number],
             "column": [None],
-            "reason": ["expected each quote closed at its field's end, and doubled inside it"],
+            "reason": [_BROKEN_REASON],
             "content": as_json(pl.DataFrame({"line": [line]})),
         },
         schema=BROKEN,

@@ -83,7 +83,7 @@ def _lines(drops: Sequence[Opened]) -> pl.DataFrame:
 def _extract(lines: pl.DataFrame, names: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Each line's values under these names, as lists of texts and JSON types; the names found at each place."""
     pointers = ["/" + name.replace("~", "~0").replace("/", "~1") for name in names]
-    with duckdb.connect(":memory:") as con:
+    with duckdb.connect(":memory:", config={"temp_directory": ""}) as con:
         con.register("line", lines)
         return con.sql(_VALUES, params={"pointers": pointers}).pl(), con.sql(_KEYS).pl()
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import polars as pl
+from polars.datatypes import DataTypeClass
 
 from cer_assets.feeds.catalogue import Layout
 from cer_assets.feeds.landing import Drop
@@ -165,8 +166,24 @@ class Opened:
 
 
 def as_json(rows: pl.DataFrame) -> pl.Series:
-    """Each row as a JSON object of its columns, named `content`."""
-    if not rows.width:
+    """Each row as a JSON object of its columns, named `content`.
+
+    Bytes become base64; a column that JSON has no notation for is left out.
+    """
+    columns = [
+        pl.col(name).bin.encode("base64") if isinstance(kind, pl.Binary) else pl.col(name)
+        for name, kind in rows.schema.items()
+        if isinstance(kind, pl.Binary) or _has_json(kind)
+    ]
+    if not columns:
         return pl.repeat("{}", rows.height, dtype=pl.String, eager=True).alias("content")
-    readable = rows.with_columns(pl.col(pl.Binary).cast(pl.String, strict=False))
-    return readable.select(content=pl.struct(pl.all()).struct.json_encode())["content"]
+    return rows.select(content=pl.struct(columns).struct.json_encode())["content"]
+
+
+def _has_json(kind: pl.DataType | DataTypeClass) -> bool:
+    if isinstance(kind, pl.List | pl.Array):
+        return _has_json(kind.inner)
+    if isinstance(kind, pl.Struct):
+        return all(_has_json(inner) for inner in kind.to_schema().values())
+    plain = isinstance(kind, pl.String | pl.Categorical | pl.Enum | pl.Boolean | pl.Null)
+    return plain or kind.is_numeric() or kind.is_temporal()

@@ -87,6 +87,10 @@ class _Batch:
     """delivered_on, file, file_line."""
     originals: pl.Series | None
 
+    def content(self, at: pl.Series) -> pl.Series:
+        """The rows at these places as they were delivered, as JSON."""
+        return as_json(self.rows[at]) if self.originals is None else self.originals[at]
+
     def refusal(self, column: str, found: pl.DataType, wanted: pl.DataType) -> UnreadableDrop:
         """The error that refuses all its files, because a column's type cannot be read."""
         refusals = [
@@ -171,11 +175,13 @@ def _open_all(feed: Feed, drops: Iterable[Drop]) -> list[Parcel]:
 def _armfuls(drops: Iterable[Drop]) -> Iterator[list[Drop]]:
     """Take drops a few at a time, so that not the bytes of all of them are held at once."""
     armful: list[Drop] = []
+    weight = 0
     for drop in drops:
-        if armful and sum(held.bytes for held in armful) + drop.bytes > _BYTES_AT_ONCE:
+        if armful and weight + drop.bytes > _BYTES_AT_ONCE:
             yield armful
-            armful = []
+            armful, weight = [], 0
         armful.append(drop)
+        weight += drop.bytes
     if armful:
         yield armful
 
@@ -320,14 +326,14 @@ def _rejects(feed: str, parcels: Iterable[Parcel], batches: Iterable[_Batch], fa
     rejects = [polars_schema(Reject).to_frame()]
     for batch in batches:
         hits = batch.origin.with_row_index("at").join(first, on=_ROW)
-        content = as_json(batch.rows[hits["at"]]) if batch.originals is None else batch.originals[hits["at"]]
+        content = batch.content(hits["at"])
         rejects.append(hits.with_columns(content.alias("content"), feed=pl.lit(feed)).select(order))
     for parcel in parcels:
         drop = parcel.drop
         rejects.append(
-            parcel.broken.with_columns(feed=pl.lit(feed), delivered_on=pl.lit(drop.day), file=pl.lit(drop.name)).select(
-                order
-            )
+            parcel.broken.select(
+                *parcel.broken.columns, feed=pl.lit(feed), delivered_on=pl.lit(drop.day), file=pl.lit(drop.name)
+            ).select(order)
         )
     return pl.concat(rejects).sort(_ROW)
 

@@ -55,7 +55,8 @@ def test_broken_quotes_cost_one_line_and_no_more(read: Read, broken: str, after:
     delivery = read(REQUESTS, {DAY: HEADER + "crm,1,2024-01-01\n" + broken + "\n" + after})
 
     assert _ids(delivery) == [("1", 2)] + [("3", 4)] * bool(after)
-    assert _rejects(delivery) == [(3, None, "expected each quote closed at its field's end, and doubled inside it")]
+    assert delivery.rejects.select("file_line", "column").rows() == [(3, None)]
+    assert delivery.rejects["reason"].item().startswith("expected each quote closed at its field's end")
     assert json.loads(delivery.rejects["content"].item()) == {"line": broken}
     assert delivery.files["delivered"].item() == 2 + bool(after)
 
@@ -66,6 +67,13 @@ def test_an_open_quote_before_many_lines_costs_one_line(read: Read):
 
     assert delivery.files.select("delivered", "accepted", "rejected").row(0) == (20_001, 20_000, 1)
     assert delivery.accepted["file_line"].to_list() == list(range(3, 20_003))
+
+
+def test_a_field_that_never_ends_costs_its_line(read: Read):
+    delivery = read(REQUESTS, {DAY: HEADER + f"crm,{'1' * 200_000},2024-01-01\ncrm,2,2024-01-01\n"})
+
+    assert _ids(delivery) == [("2", 3)]
+    assert delivery.rejects["reason"].item().endswith("no field of more than 131072 characters")
 
 
 def test_rows_with_too_many_or_too_few_fields_are_rejected(read: Read):
