@@ -7,7 +7,7 @@ from cer_assets.lake.content import content_hash
 from cer_assets.lake.engine import attach, clean_connection
 from cer_assets.lake.models import ModelStore
 from cer_assets.lake.snapshot import Snapshot, build_warehouse, read_snapshot, take_snapshot
-from cer_assets.lake.sql import SqlFile, column_lineage, read_sql_file, sql_files
+from cer_assets.lake.sql import SqlFile, column_lineage, read_sql_file, sql_files, tables_read
 from cer_assets.lake.tables import Lake, MissingTable, Published, stretches
 
 __all__ = [
@@ -26,5 +26,6 @@ __all__ = [
     "read_sql_file",
     "sql_files",
     "stretches",
+    "tables_read",
     "take_snapshot",
 ]

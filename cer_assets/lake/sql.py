@@ -26,6 +26,8 @@ class FrontMatter(BaseModel):
     description: str
     owners: list[str] = Field(min_length=1)
     partitions: dict[str, str] = Field(default_factory=dict, description="grid -> column, such as {daily: as_of}")
+    history: bool = Field(default=False, description="wanted for every day there is, not only for the newest")
+    personal: bool = Field(default=False, description="some column identifies a person")
     columns: dict[str, str] = Field(min_length=1, description="column -> what it holds")
 
 
@@ -72,17 +74,21 @@ def read_sql_file(path: Path, root: Path) -> SqlFile:
     query = statements[0]
     code = hashlib.sha256(query.sql(dialect="duckdb", comments=False).encode()).hexdigest()[:12]
     name = ".".join(where.with_suffix("").parts)
-    return SqlFile(name, front, body.strip().rstrip(";"), _tables_read(query, where), code)
+    return SqlFile(name, front, body.strip().rstrip(";"), tables_read(query, f"sql/{where}"), code)
 
 
-def _tables_read(query: exp.Query, where: Path) -> tuple[str, ...]:
-    """The tables of every scope; names of CTEs and subqueries are not tables, nor are the run's own relations."""
+def tables_read(query: exp.Query, where: str) -> tuple[str, ...]:
+    """The tables of every scope; names of CTEs and subqueries are not tables, nor are the run's own relations.
+
+    Raises:
+        ValueError: a table is named without its schema; the message begins with `where`.
+    """
     tables = {
         source for scope in traverse_scope(query) for source in scope.sources.values() if isinstance(source, exp.Table)
     }
     unqualified = sorted(t.name for t in tables if not t.db)
     if unqualified:
-        raise ValueError(f"sql/{where}: name the schema of {unqualified}")
+        raise ValueError(f"{where}: name the schema of {unqualified}")
     return tuple(sorted({f"{t.db}.{t.name}" for t in tables if t.db != RUN}))
 
 

@@ -1,0 +1,42 @@
+# One obvious command for each chore. `make run` and `make test` set everything up on a fresh machine with Python 3.11.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export CER_HOME ?= $(CURDIR)/data
+# The sample's calendar is 2017 and a month to drop further days into; set it empty for drops of today.
+export CER_LAST_DAY ?= 2018-01-31
+
+.PHONY: run test ui check bench lock clean
+
+run: $(READY)  ## sample drops, the whole graph, a summary
+	@$(BIN)/python -m cer_assets.defs.run
+
+test: check  ## everything that must hold
+	@$(BIN)/python -m pytest -n 2
+
+check: $(READY)  ## style, types, layering, definitions
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+	@$(BIN)/lint-imports
+	@$(BIN)/dg check defs
+
+ui: $(READY)  ## the Dagster UI with its daemon
+	@mkdir -p $(CER_HOME)/dagster && cp dagster.yaml $(CER_HOME)/dagster/
+	@DAGSTER_HOME=$(abspath $(CER_HOME))/dagster $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+
+bench: $(READY)  ## side by side with peers; prints JSON
+	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file; done
+
+lock:  ## pin anew what pyproject.toml allows
+	@uv pip compile pyproject.toml --all-extras --no-emit-index-url --python-version 3.11 -o constraints.txt
+
+clean:  ## forget the environment (data stays)
+	rm -rf $(VENV)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[sample,dev]'
+	@touch $@

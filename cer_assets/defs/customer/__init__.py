@@ -1,0 +1,1 @@
+"""Purchases under the people who made them."""

@@ -1,0 +1,77 @@
+"""Whether every purchase is still there, once, and under somebody."""
+
+import dagster as dg
+
+from cer_assets.defs.checking import bounded
+
+
+@dg.definitions
+def checks() -> dg.Definitions:
+    """Amounts are conserved; nearly every payer is known."""
+    return dg.Definitions(
+        asset_checks=[
+            bounded(
+                "customer/order_lines",
+                "amount_conserved",
+                "Order lines add up to exactly the amounts that were delivered.",
+                """
+                select abs((select coalesce(sum(amount), 0) from customer.order_lines)
+                    - (select coalesce(sum(amount), 0) from raw.transactions)) as difference,
+                    (select sum(amount) from raw.transactions) as delivered
+                """,
+                at_most=0,
+                blocking=True,
+            ),
+            bounded(
+                "customer/order_lines",
+                "lines_conserved",
+                "There are as many order lines as basket lines were accepted.",
+                """
+                select abs((select count(*) from customer.order_lines)
+                    - (select count(*) from raw.transactions)) as difference,
+                    (select count(*) from raw.transactions) as delivered
+                """,
+                at_most=0,
+                blocking=True,
+            ),
+            bounded(
+                "customer/orders",
+                "amount_conserved",
+                "Orders add up to exactly their lines.",
+                """
+                select abs((select coalesce(sum(amount), 0) from customer.orders)
+                    - (select coalesce(sum(amount), 0) from customer.order_lines)) as difference
+                """,
+                at_most=0,
+                blocking=True,
+            ),
+            bounded(
+                "customer/orders",
+                "payer_known",
+                "At least nine in ten orders that name a payer belong to a known customer.",
+                """
+                select avg(case when customer_id is null then 0.0 else 1.0 end) as share_of_orders
+                from customer.orders where source_id is not null
+                """,
+                at_least=0.9,
+            ),
+            bounded(
+                "customer/products",
+                "catalogue_covers_sales",
+                "At least 95 % of what was sold is in the current catalogue.",
+                """
+                select sum(case when p.product_id is null then 0.0 else 1.0 end) / nullif(count(*), 0) as share_of_lines
+                from raw.transactions as t left join customer.products as p on t.product_id = p.product_id
+                """,
+                at_least=0.95,
+            ),
+            bounded(
+                "customer/products",
+                "product_once",
+                "No product stands twice in the catalogue.",
+                "select count(*) - count(distinct product_id) as surplus from customer.products",
+                at_most=0,
+                blocking=True,
+            ),
+        ]
+    )

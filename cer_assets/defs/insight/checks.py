@@ -1,0 +1,46 @@
+"""Whether resolution pays, and whether the snapshot holds everything."""
+
+import dagster as dg
+
+from cer_assets.defs.checking import bounded
+from cer_assets.defs.resources import Home
+from cer_assets.lake import read_snapshot
+
+
+@dg.asset_check(
+    asset=["insight", "snapshot"],
+    name="names_every_table",
+    blocking=True,
+    description="The snapshot names a version of every table of the lake, and it is the current one.",
+)
+def names_every_table(home: Home) -> dg.AssetCheckResult:
+    """Compare the snapshot with the lake."""
+    versions = read_snapshot(home.snapshots).versions
+    missing = sorted(set(home.lake.tables()) - set(versions))
+    gone = sorted(t for t, version in versions.items() if not home.lake.exists(t) or home.lake.version(t) != version)
+    return dg.AssetCheckResult(
+        passed=not missing and not gone,
+        metadata={"tables": len(versions), "not named": missing, "at another version": gone, "bound": 0},
+    )
+
+
+@dg.definitions
+def checks() -> dg.Definitions:
+    """Of the newest state."""
+    return dg.Definitions(
+        asset_checks=[
+            names_every_table,
+            bounded(
+                "insight/resolution",
+                "resolution_pays",
+                "Spend per customer is closer to the truth with resolution than without.",
+                """
+                select (select max(value) from insight.resolution
+                        where view = 'unresolved' and metric = 'monetary_relative_error')
+                    - (select max(value) from insight.resolution
+                        where view = 'resolved' and metric = 'monetary_relative_error') as error_taken_away
+                """,
+                at_least=0,
+            ),
+        ]
+    )

@@ -1,0 +1,355 @@
+"""Between Dagster and the lake: the IO managers, what they write into metadata, and SQL files as assets.
+
+What a table holds and how it is computed is said where the asset is defined, or in its SQL file.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import altair as alt
+import dagster as dg
+import polars as pl
+
+from cer_assets.defs.partitions import as_days, days
+from cer_assets.defs.provenance import STANDS_ON, input_states
+from cer_assets.defs.resources import SQL_FOLDER, Engine, Home, columns_of
+from cer_assets.lake import SqlFile, column_lineage, sql_files
+
+PACKAGE = Path(__file__).parents[1]
+
+DAY_COLUMN = "cer/day_column"
+"""Asset metadata: the column that holds the day of a table on the daily grid."""
+COLUMNS = "cer/columns"
+"""Asset metadata: column -> what it holds."""
+LINEAGE = "cer/lineage"
+"""Asset metadata of a table that Python computes: column -> the (`schema/table`, column) pairs it comes from."""
+HISTORY = "cer/history"
+"""Asset metadata: a table on the daily grid that is wanted for every loaded day, not only for the newest."""
+INPUTS = "cer/inputs"
+"""Materialization metadata: asset key -> the state it was read in. Catching up compares it with the state of now."""
+
+Origin = tuple[str, str]
+"""A column of another table: (`schema/table`, column)."""
+
+
+def read(key: str) -> dg.AssetIn:
+    """The whole of another asset's table, every day of it."""
+    return dg.AssetIn(key=dg.AssetKey(key.split("/")), partition_mapping=dg.AllPartitionMapping())
+
+
+def same_day(key: str) -> dg.AssetIn:
+    """Another asset's table, the run's day of it."""
+    return dg.AssetIn(key=dg.AssetKey(key.split("/")))
+
+
+def name_of(key: dg.AssetKey) -> str:
+    """The table's SQL name: the asset key is the address."""
+    return ".".join(key.path)
+
+
+def table_metadata(
+    columns: Mapping[str, str], day_column: str | None = None, origins: Mapping[str, Sequence[Origin]] | None = None
+) -> dict[str, Any]:
+    """Definition metadata of an asset that is a table."""
+    metadata: dict[str, Any] = {COLUMNS: dict(columns)}
+    if origins:
+        metadata[LINEAGE] = {column: [list(pair) for pair in pairs] for column, pairs in origins.items()}
+    return metadata | ({DAY_COLUMN: day_column} if day_column else {})
+
+
+def lineage(columns: Mapping[str, Sequence[Sequence[str]]]) -> dg.TableColumnLineage:
+    """Column lineage as Dagster shows it."""
+    return dg.TableColumnLineage(
+        {
+            column: [
+                dg.TableColumnDep(dg.AssetKey(re.split(r"[./]", table)), name)
+                for table, name in dict.fromkeys((table, name) for table, name in origins)
+            ]
+            for column, origins in columns.items()
+        }
+    )
+
+
+def code_of(*packages: str) -> str:
+    """A code version that moves with the source of the packages an asset calls."""
+    digest = hashlib.sha256()
+    for package in packages:
+        for path in sorted((PACKAGE / package).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def python_table(
+    key: str,
+    *,
+    columns: Mapping[str, str],
+    origins: Mapping[str, Sequence[Origin]],
+    ins: Mapping[str, dg.AssetIn] | None = None,
+    deps: Sequence[str] = (),
+    daily: bool = False,
+    kinds: Sequence[str] = ("polars",),
+    personal: bool = False,
+    code: Sequence[str] = (),
+    stands_on: Sequence[str] | None = None,
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """An asset whose function returns a table's frame; what every table has in common is said here once.
+
+    Args:
+        key: `schema/table`.
+        columns: what each column holds.
+        origins: what each column is computed from.
+        ins: the tables handed to the function, by parameter.
+        deps: what the function reads on its own.
+        daily: one partition a day, in the column `as_of`.
+        kinds: shown on the asset, beside deltalake.
+        personal: whether any column identifies a person.
+        code: packages of cer_assets whose source the result depends on, beside the stage's own.
+        stands_on: the inputs whose change makes the table stale, where these are not all.
+    """
+    spec = table_spec(key, columns=columns, origins=origins, daily=daily, kinds=kinds, personal=personal, code=code)
+    return dg.asset(
+        key=spec.key,
+        ins=ins,
+        deps=[dep.split("/") for dep in deps],
+        group_name=spec.group_name,
+        owners=spec.owners,
+        kinds=spec.kinds,
+        tags={"stage": key.split("/")[0]} | ({"personal_data": "yes"} if personal else {}),
+        code_version=spec.code_version,
+        partitions_def=spec.partitions_def,
+        backfill_policy=dg.BackfillPolicy.single_run() if daily else None,
+        metadata={name: value for name, value in spec.metadata.items() if name.startswith("cer/")}
+        | ({} if stands_on is None else {STANDS_ON: list(stands_on)}),
+        io_manager_key="lake_tables",
+    )
+
+
+def table_spec(
+    key: str,
+    *,
+    columns: Mapping[str, str],
+    origins: Mapping[str, Sequence[Origin]],
+    daily: bool = False,
+    kinds: Sequence[str] = ("polars",),
+    personal: bool = False,
+    code: Sequence[str] = (),
+    description: str | None = None,
+    deps: Sequence[str] = (),
+) -> dg.AssetSpec:
+    """One of several tables that one function returns; the arguments are those of `python_table`."""
+    stage = key.split("/")[0]
+    return dg.AssetSpec(
+        key.split("/"),
+        description=description,
+        deps=[dep.split("/") for dep in deps],
+        group_name=stage,
+        owners=["team:data"],
+        kinds={*kinds, "deltalake"},
+        tags={"stage": stage} | ({"personal_data": "yes"} if personal else {}),
+        code_version=code_of(stage, *code),
+        partitions_def=days if daily else None,
+        metadata=table_metadata(columns, "as_of" if daily else None, origins),
+    ).with_io_manager_key("lake_tables")
+
+
+def model(
+    key: str,
+    *,
+    ins: Mapping[str, dg.AssetIn],
+    kinds: Sequence[str],
+    partitions_def: dg.PartitionsDefinition[str] | None = None,
+    stands_on: Sequence[str] | None = None,
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """An asset whose function returns a trained model; its files and its card are kept, and it becomes the champion.
+
+    Args:
+        key: `schema/table`.
+        ins: the tables handed to the function, by parameter.
+        kinds: shown on the asset.
+        partitions_def: a model a partition, where there is a grid.
+        stands_on: the inputs whose change calls for training anew, where these are not all.
+    """
+    stage = key.split("/")[0]
+    return dg.asset(
+        key=key.split("/"),
+        ins=ins,
+        group_name=stage,
+        owners=["team:data"],
+        kinds=set(kinds),
+        tags={"stage": stage, "model": "yes"},
+        metadata={} if stands_on is None else {STANDS_ON: list(stands_on)},
+        code_version=code_of(stage),
+        partitions_def=partitions_def,
+        backfill_policy=dg.BackfillPolicy.single_run() if partitions_def else None,
+        io_manager_key="model_files",
+    )
+
+
+def picture(chart: alt.TopLevelMixin) -> dg.MetadataValue:
+    """A chart as an image inside the metadata; drawn offline."""
+    buffer = io.BytesIO()
+    chart.save(buffer, format="png", scale_factor=1.3)
+    return dg.MetadataValue.md(f"![chart](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")
+
+
+def table(frame: pl.DataFrame, most: int = 50) -> dg.MetadataValue:
+    """A small frame as a markdown table inside the metadata."""
+    head = frame.head(most)
+    lines = ["| " + " | ".join(head.columns) + " |", "|" + "---|" * head.width]
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in head.iter_rows()]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return "" if value is None else str(value)
+
+
+def with_version(context: dg.OutputContext, home: Home, version: str) -> None:
+    """Give the materialization its data version, and the states of what it was computed from."""
+    key, step = context.asset_key, context.step_context
+    step.set_data_version(key, dg.DataVersion(version))
+    partitions = list(context.asset_partition_keys) if context.has_asset_partitions else [None]
+    graph = step.job_def.asset_layer.asset_graph
+    states = input_states(step.instance, graph, home.lake, key, partitions[-1])
+    context.add_output_metadata({INPUTS: dg.MetadataValue.json(states)})
+
+
+class LakeTables(dg.ConfigurableIOManager):
+    """An asset's frame becomes its Delta table, all of a run's days in one commit."""
+
+    home: dg.ResourceDependency[Home]
+
+    def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame) -> None:
+        """Publish the frame and describe what was published."""
+        name, metadata = name_of(context.asset_key), context.definition_metadata
+        if origins := cast("dict[str, list[list[str]]]", metadata.get(LINEAGE) or {}):
+            context.add_output_metadata({"dagster/column_lineage": lineage(origins)})
+        day_column = cast("str | None", metadata.get(DAY_COLUMN))
+        keys = as_days(context.asset_partition_keys) if day_column and context.has_asset_partitions else None
+        done = self.home.lake.publish(name, obj, partition_by=day_column, keys=keys)
+        with_version(context, self.home, done.content)
+        context.add_output_metadata(
+            {
+                "dagster/row_count": done.rows,
+                "dagster/uri": self.home.lake.uri(name),
+                "dagster/table_name": name,
+                "dagster/column_schema": schema_of(obj, cast("dict[str, str]", metadata.get(COLUMNS) or {})),
+                "table version": done.version,
+                "changed": done.changed,
+                "size": dg.MetadataValue.text(f"{done.bytes / 1e6:,.1f} MB"),
+                "content hash": done.content,
+            }
+        )
+        if keys is not None and day_column is not None:
+            self._count_by_day(context, obj, day_column)
+
+    def _count_by_day(self, context: dg.OutputContext, frame: pl.DataFrame, day_column: str) -> None:
+        counts = dict(frame.group_by(day_column).len().iter_rows())
+        for day in as_days(context.asset_partition_keys):
+            context.step_context.add_asset_metadata(
+                {"dagster/partition_row_count": counts.get(day, 0)}, context.asset_key, day.isoformat()
+            )
+
+    def load_input(self, context: dg.InputContext) -> pl.DataFrame:
+        """The table whole, or one day of it where the input is mapped to one."""
+        upstream = context.upstream_output
+        frame = self.home.read(name_of(context.asset_key))
+        day_column = (upstream.definition_metadata or {}).get(DAY_COLUMN) if upstream else None
+        if day_column and context.has_asset_partitions:
+            wanted = as_days(context.asset_partition_keys)
+            frame = frame.filter(pl.col(cast("str", day_column)).is_between(wanted[0], wanted[-1]))
+        return frame
+
+
+class StoredModel(Protocol):
+    """What a model offers to be stored without pickle."""
+
+    def files(self) -> dict[str, bytes]:
+        """Name -> bytes; the same model gives the same bytes."""
+        ...
+
+    def card(self) -> dict[str, Any]:
+        """What it was trained on, with what settings, and how it did."""
+        ...
+
+
+class ModelFiles(dg.ConfigurableIOManager):
+    """An asset's model becomes a folder of files and the champion; it is read back as the bytes of its files.
+
+    A partitioned model is a mapping from partition to model, written and read.
+    """
+
+    home: dg.ResourceDependency[Home]
+
+    def handle_output(self, context: dg.OutputContext, obj: StoredModel | Mapping[str, StoredModel]) -> None:
+        """Store the model, make it the champion, show its card."""
+        name, store = "_".join(context.asset_key.path), self.home.models
+        models = {f"{name}-{part}": one for part, one in obj.items()} if isinstance(obj, Mapping) else {name: obj}
+        versions: dict[str, str] = {}
+        for each, one in models.items():
+            versions[each] = store.save(each, one.files(), one.card())
+            store.promote(each, versions[each])
+        with_version(context, self.home, ",".join(versions.values()))
+        cards = {each: json.loads(json.dumps(one.card(), default=str)) for each, one in models.items()}
+        context.add_output_metadata(
+            {
+                "card": dg.MetadataValue.json(cards),
+                "champion": dg.MetadataValue.json(versions),
+                "dagster/uri": str(store.root),
+            }
+        )
+
+    def load_input(self, context: dg.InputContext) -> dict[str, bytes] | dict[str, dict[str, bytes]]:
+        """The champion's files; of a partitioned model those of each partition that has one."""
+        name, store = "_".join(context.asset_key.path), self.home.models
+        if not context.has_asset_partitions:
+            return store.load(name)
+        parts = [part for part in context.asset_partition_keys if store.champion(f"{name}-{part}")]
+        return {part: store.load(f"{name}-{part}") for part in parts}
+
+
+def sql_asset(file: SqlFile) -> dg.AssetsDefinition:
+    """One SQL file as an asset: its dependencies and its column lineage are those of the query."""
+    schema, table_name = file.name.split(".")
+
+    @dg.asset(
+        key=[schema, table_name],
+        deps=[dg.AssetKey(name.split(".")) for name in file.reads],
+        group_name=schema,
+        description=f"{file.front.description}\n\n```sql\n{file.body}\n```",
+        owners=file.front.owners,
+        kinds={"sql", "duckdb", "deltalake"},
+        tags={"stage": schema} | ({"personal_data": "yes"} if file.front.personal else {}),
+        code_version=file.code,
+        partitions_def=days if file.day_column else None,
+        backfill_policy=dg.BackfillPolicy.single_run() if file.day_column else None,
+        metadata=table_metadata(file.front.columns, file.day_column) | ({HISTORY: True} if file.front.history else {}),
+        io_manager_key="lake_tables",
+    )
+    def build(context: dg.AssetExecutionContext, engine: Engine) -> dg.Output[pl.DataFrame]:
+        wanted = as_days(context.partition_keys) if file.day_column else []
+        with engine.over(file.reads, days=wanted) as con:
+            frame = con.sql(file.body).pl()
+            schemas = columns_of(con, [*file.reads, "run.days"])
+        origins = column_lineage(file, frame.columns, schemas)
+        return dg.Output(frame, metadata={"dagster/column_lineage": lineage(origins)})
+
+    return build
+
+
+def sql_assets_of(stage: str) -> list[dg.AssetsDefinition]:
+    """The SQL files of one stage as assets."""
+    return [sql_asset(file) for file in sql_files(SQL_FOLDER) if file.name.startswith(f"{stage}.")]
+
+
+def schema_of(frame: pl.DataFrame, columns: Mapping[str, str]) -> dg.TableSchema:
+    """Column names and types of a frame, with what each column holds."""
+    return dg.TableSchema([dg.TableColumn(name, str(dtype), columns.get(name)) for name, dtype in frame.schema.items()])

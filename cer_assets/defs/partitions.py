@@ -1,0 +1,26 @@
+"""The grids that assets are partitioned by: the retailer's days, and the value buckets."""
+
+import datetime as dt
+from collections.abc import Iterable
+
+import dagster as dg
+
+from cer_assets.defs.resources import first_day, last_day, timezone
+
+
+def _days() -> dg.DailyPartitionsDefinition:
+    end = last_day()
+    return dg.DailyPartitionsDefinition(
+        start_date=first_day().isoformat(),
+        end_date=(end + dt.timedelta(days=1)).isoformat() if end else None,
+        timezone=timezone(),
+    )
+
+
+days = _days()
+buckets = dg.StaticPartitionsDefinition(["high", "mid", "low"])
+
+
+def as_days(keys: Iterable[str]) -> list[dt.date]:
+    """Partition keys of the daily grid as dates, in order."""
+    return sorted(dt.date.fromisoformat(key) for key in keys)

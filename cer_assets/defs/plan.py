@@ -1,0 +1,201 @@
+"""What is due: which drops are not loaded yet, and which assets no longer stand on what they were computed from.
+
+`make run`, the schedule and the catch-up sensor all act on this one answer; none of them decides anything itself.
+"""
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+from dagster import AssetKey, DagsterInstance
+
+from cer_assets.defs.io import HISTORY, INPUTS
+from cer_assets.defs.partitions import days
+from cer_assets.defs.provenance import CODE_VERSION, Graph, input_states, latest, stands_on, tag
+from cer_assets.defs.resources import LEDGER, Home
+from cer_assets.feeds import Drop, Feed, fingerprint, list_drops
+from cer_assets.lake import stretches
+
+LOAD, PURCHASES = "load", "transactions"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run that is due: some assets of a job, for a stretch of partitions where they have a grid."""
+
+    job: str
+    assets: tuple[AssetKey, ...]
+    first: str | None = None
+    last: str | None = None
+    why: str = ""
+    states: str = field(default="", repr=False)
+
+    @property
+    def key(self) -> str:
+        """The same for the same step on the same inputs: a run key, so that a failed step is not asked for again."""
+        text = json.dumps([self.job, [a.path for a in self.assets], self.first, self.last, self.states])
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The run's tags: the stretch of partitions."""
+        if self.first is None or self.last is None:
+            return {}
+        return {
+            "dagster/asset_partition_range_start": self.first,
+            "dagster/asset_partition_range_end": self.last,
+        }
+
+
+def due_loads(home: Home, feeds: Iterable[Feed]) -> list[Step]:
+    """A step for each feed, and each stretch of days, whose drops are not in the ledger as they are."""
+    steps: list[Step] = []
+    for feed in feeds:
+        drops = list_drops(home.landing, feed.feed)
+        steps += load_steps(feed, not_entered(home, feed, drops), len(drops))
+    return steps
+
+
+def not_entered(home: Home, feed: Feed, drops: Sequence[Drop]) -> list[Drop]:
+    """Of some drops those that the ledger does not hold with this content."""
+    if not drops or not home.lake.exists(LEDGER):
+        return list(drops)
+    ledger = home.lake.scan(LEDGER).filter(pl.col("feed") == feed.feed).select("file", "fingerprint").collect()
+    known = dict(ledger.iter_rows())
+    return [d for d in drops if known.get(d.name) != fingerprint(d)]
+
+
+def load_steps(feed: Feed, drops: Sequence[Drop], total: int) -> list[Step]:
+    """The runs that load some drops: one a stretch of days of a daily feed, one for any other feed."""
+    if not drops:
+        return []
+    assets = (AssetKey(["raw", feed.feed]),)
+    why = f"{feed.feed}: {len(drops)} of {total} drops are new or were replaced"
+    # Size and time, not content: a drop that went from A to B and back to A must be loaded a third time.
+    marks = json.dumps(sorted((d.name, d.bytes, d.path.stat().st_mtime_ns) for d in drops))
+    if feed.partitions != "daily":
+        return [Step(LOAD, assets, why=why, states=marks)]
+    spans = stretches(sorted({d.day for d in drops}))
+    return [Step(LOAD, assets, str(first), str(last), why, marks) for first, last in spans]
+
+
+def newest_day(home: Home) -> dt.date | None:
+    """The as-of day of everything downstream: the newest day of which purchases were accepted."""
+    if not home.lake.exists(LEDGER):
+        return None
+    rows = home.lake.scan(LEDGER).filter(pl.col("feed") == PURCHASES, pl.col("accepted") > 0)
+    return rows.select(pl.col("delivered_on").max()).collect().item()
+
+
+def held_back(instance: DagsterInstance, graph: Graph) -> dict[AssetKey, list[str]]:
+    """Assets that stand on one whose blocking check failed when it was last evaluated, and which check that is."""
+    blocking = [key for key in graph.asset_check_keys if graph.get(key).blocking]
+    newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(blocking)
+    held: dict[AssetKey, list[str]] = {}
+    for check, record in sorted(newest.items(), key=lambda item: str(item[0])):
+        evaluation = record.event.asset_check_evaluation if record.event else None
+        if evaluation is not None and not evaluation.passed:
+            for key in _standing_on(graph, check.asset_key):
+                held.setdefault(key, []).append(f"{check.asset_key.to_user_string()}:{check.name}")
+    return held
+
+
+def _standing_on(graph: Graph, root: AssetKey) -> set[AssetKey]:
+    above = {root}
+    for key in graph.toposorted_asset_keys:
+        if graph.get(key).parent_keys & above:
+            above.add(key)
+    return above - {root}
+
+
+def next_step(
+    instance: DagsterInstance, graph: Graph, home: Home, jobs: Mapping[str, Sequence[AssetKey]]
+) -> Step | str:
+    """The next run that brings what lies downstream of the drops up to date, or a sentence why there is none.
+
+    Args:
+        instance: where materializations and check evaluations are recorded.
+        graph: the assets.
+        home: the lake.
+        jobs: the assets of each job, in the order in which jobs follow each other.
+    """
+    day = newest_day(home)
+    if day is None:
+        return "no purchases were loaded yet"
+    held = held_back(instance, graph)
+    waiting: list[str] = []
+    for job, wanted in jobs.items():
+        due = _due(instance, graph, home, wanted, day)
+        waiting += [f"{key.to_user_string()} waits for {', '.join(held[key])}" for key in due if key in held]
+        free = tuple(key for key in due if key not in held)
+        if free:
+            return _step(instance, graph, home, job, free, day)
+    if waiting:
+        return f"held back by a blocking check: {'; '.join(waiting[:3])}"
+    return _history(instance, graph, home, held) or f"everything stands on {day}"
+
+
+def _step(
+    instance: DagsterInstance, graph: Graph, home: Home, job: str, assets: tuple[AssetKey, ...], day: dt.date
+) -> Step:
+    """A run over some assets of one job: as of the day, or over all partitions of another grid."""
+    grids = [grid for key in assets if (grid := graph.get(key).partitions_def) is not None]
+    other = [grid.get_partition_keys() for grid in grids if grid != days]
+    first, last = (other[0][0], other[0][-1]) if other else (str(day), str(day))
+    states = [
+        # The asset's own run belongs to it: inputs that go from A to B and back to A are a third step, not the first.
+        (
+            entry.run_id if (entry := latest(instance, key, None)) else None,
+            input_states(instance, graph, home.lake, key, str(day)),
+        )
+        for key in assets
+    ]
+    why = f"{len(assets)} assets do not stand on {day} yet"
+    return Step(job, assets, first if grids else None, last if grids else None, why, json.dumps(states))
+
+
+def _due(
+    instance: DagsterInstance, graph: Graph, home: Home, wanted: Sequence[AssetKey], day: dt.date
+) -> list[AssetKey]:
+    """Of the assets of one job those that are missing or stale, and those of the job that stand on them."""
+    due: list[AssetKey] = []
+    for key in (k for k in graph.toposorted_asset_keys if k in set(wanted)):
+        if stands_on(graph, key) & set(due) or _stale(instance, graph, home, key, str(day)):
+            due.append(key)
+    return due
+
+
+def _stale(instance: DagsterInstance, graph: Graph, home: Home, key: AssetKey, day: str) -> bool:
+    grid = graph.get(key).partitions_def
+    parts = [None] if grid is None else [day] if grid == days else list(grid.get_partition_keys())
+    return any(_part_stale(instance, graph, home, key, part) for part in parts)
+
+
+def _part_stale(instance: DagsterInstance, graph: Graph, home: Home, key: AssetKey, part: str | None) -> bool:
+    """Missing, computed by other code, or read from states that are no longer those of now."""
+    entry = latest(instance, key, part)
+    if entry is None or entry.asset_materialization is None:
+        return True
+    recorded = entry.asset_materialization.metadata.get(INPUTS)
+    return (
+        recorded is None
+        or tag(entry, CODE_VERSION) != graph.get(key).code_version
+        or recorded.value != input_states(instance, graph, home.lake, key, part)
+    )
+
+
+def _history(instance: DagsterInstance, graph: Graph, home: Home, held: Mapping[AssetKey, list[str]]) -> Step | None:
+    """The newest stretch of loaded days that a table with a history lacks; a past day stays as it was known then."""
+    loaded = set(home.lake.scan(LEDGER).filter(pl.col("feed") == PURCHASES).collect()["delivered_on"])
+    for key in graph.toposorted_asset_keys:
+        if not graph.get(key).metadata.get(HISTORY) or key in held:
+            continue
+        have = {dt.date.fromisoformat(part) for part in instance.get_materialized_partitions(key)}
+        missing = list(stretches(sorted(loaded - have)))
+        if missing:
+            first, last = missing[-1]
+            return Step("history", (key,), str(first), str(last), f"{key.to_user_string()} lacks days of its history")
+    return None

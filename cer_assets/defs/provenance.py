@@ -1,0 +1,123 @@
+"""In which state an asset is, and in which states it read the others: what catching up compares."""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Protocol, cast, overload
+
+from dagster import AssetCheckKey, AssetKey, AssetRecordsFilter, DagsterInstance, EventLogEntry, PartitionsDefinition
+
+from cer_assets.defs.partitions import days
+from cer_assets.lake import Lake
+
+DATA_VERSION = "dagster/data_version"
+CODE_VERSION = "dagster/code_version"
+STANDS_ON = "cer/stands_on"
+"""Asset metadata: the only inputs whose change makes the asset stale, where these are not all of them.
+
+A model that learned from labelled pairs goes on standing when records are added; it is retrained for new labels.
+"""
+
+
+class Node(Protocol):
+    """What is asked of an asset in Dagster's graph."""
+
+    @property
+    def partitions_def(self) -> PartitionsDefinition[str] | None:
+        """Its grid."""
+        ...
+
+    @property
+    def parent_keys(self) -> set[AssetKey]:
+        """What it reads."""
+        ...
+
+    @property
+    def code_version(self) -> str | None:
+        """Which code computes it."""
+        ...
+
+    @property
+    def metadata(self) -> Mapping[str, object]:
+        """What its definition says."""
+        ...
+
+
+class CheckNode(Protocol):
+    """What is asked of a check in Dagster's graph."""
+
+    @property
+    def blocking(self) -> bool:
+        """Whether its failure holds back what stands on its asset."""
+        ...
+
+
+class Graph(Protocol):
+    """What is asked of Dagster's asset graph (`Definitions.resolve_asset_graph()`)."""
+
+    @overload
+    def get(self, asset_key: AssetKey) -> Node: ...
+    @overload
+    def get(self, asset_key: AssetCheckKey) -> CheckNode: ...
+
+    @property
+    def toposorted_asset_keys(self) -> Sequence[AssetKey]:
+        """All keys, what is read before what reads it."""
+        ...
+
+    @property
+    def asset_check_keys(self) -> AbstractSet[AssetCheckKey]:
+        """All checks."""
+        ...
+
+
+def latest(instance: DagsterInstance, key: AssetKey, partition: str | None) -> EventLogEntry | None:
+    """The newest materialization of the asset, or of one partition of it."""
+    partitions = None if partition is None else [partition]
+    wanted = AssetRecordsFilter(asset_key=key, asset_partitions=partitions)
+    records = instance.fetch_materializations(wanted, limit=1).records
+    return records[0].event_log_entry if records else None
+
+
+def tag(entry: EventLogEntry | None, name: str) -> str | None:
+    """A tag of a materialization."""
+    materialization = entry.asset_materialization if entry else None
+    return (materialization.tags or {}).get(name) if materialization else None
+
+
+def stands_on(graph: Graph, key: AssetKey) -> set[AssetKey]:
+    """The inputs whose change makes the asset stale."""
+    named = graph.get(key).metadata.get(STANDS_ON)
+    parents = graph.get(key).parent_keys
+    return (
+        parents
+        if named is None
+        else {parent for parent in parents if parent.to_user_string() in cast("list[str]", named)}
+    )
+
+
+def input_states(
+    instance: DagsterInstance, graph: Graph, lake: Lake, key: AssetKey, partition: str | None
+) -> dict[str, str | None]:
+    """The state of everything that the asset stands on, by `schema/table`."""
+    child = graph.get(key)
+    return {
+        parent.to_user_string(): _state(instance, graph.get(parent), lake, parent, child, partition)
+        for parent in sorted(stands_on(graph, key))
+    }
+
+
+def _state(
+    instance: DagsterInstance, node: Node, lake: Lake, key: AssetKey, child: Node, partition: str | None
+) -> str | None:
+    """As the child sees it: the day it shares with the child, or the whole of it.
+
+    A day's data version moves with the day; a table read whole moves with its Delta version, which stands still when
+    rows are written that were there before; a model by bucket moves with any bucket.
+    """
+    grid, name = node.partitions_def, ".".join(key.path)
+    if grid is None or (grid == days and child.partitions_def == days and key.path[0] != "raw"):
+        return tag(latest(instance, key, partition if grid else None), DATA_VERSION)
+    if len(key.path) == 2 and lake.exists(name):
+        return f"version {lake.version(name)}"
+    parts = [tag(latest(instance, key, part), DATA_VERSION) for part in grid.get_partition_keys()]
+    return ",".join(part or "-" for part in parts) if any(parts) else None

@@ -1,0 +1,143 @@
+"""Whether a delivery can be trusted: nothing lost, little rejected, no key twice, about as much as usual."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from cer_assets.defs.io import table
+from cer_assets.defs.resources import LEDGER, Home
+from cer_assets.feeds import CONTRACTS, Feed, key_columns
+
+
+def feed_checks(feed: Feed) -> list[dg.AssetChecksDefinition]:
+    """The checks of one feed."""
+    checks = [_nothing_lost(feed), _little_rejected(feed), _keys_once(feed)]
+    return [*checks, _usual_volume(feed)] if feed.partitions == "daily" else checks
+
+
+def _check(
+    feed: Feed, name: str, *, blocking: bool, description: str
+) -> Callable[[Callable[..., Any]], dg.AssetChecksDefinition]:
+    return dg.asset_check(asset=dg.AssetKey(["raw", feed.feed]), name=name, blocking=blocking, description=description)
+
+
+def _ledger(home: Home, feed: Feed) -> pl.DataFrame:
+    return home.lake.scan(LEDGER).filter(pl.col("feed") == feed.feed).collect()
+
+
+def _nothing_lost(feed: Feed) -> dg.AssetChecksDefinition:
+    @_check(
+        feed,
+        "nothing_lost",
+        blocking=True,
+        description="In every file, the rows counted in it independently are the rows accepted plus the rows rejected.",
+    )
+    def nothing_lost(home: Home) -> dg.AssetCheckResult:
+        held = _count(home, f"raw.{feed.feed}", "held")
+        refused = _count(home, f"raw.{feed.feed}_rejects", "refused")
+        files = (
+            _ledger(home, feed)
+            .join(held, on=["delivered_on", "file"], how="full", coalesce=True)
+            .join(refused, on=["delivered_on", "file"], how="full", coalesce=True)
+            .with_columns(pl.col("delivered", "held", "refused").fill_null(0))
+        )
+        wrong = files.filter(pl.col("delivered") != pl.col("held") + pl.col("refused")).sort("delivered_on", "file")
+        metadata = {
+            "delivered": int(files["delivered"].sum()),
+            "accepted": int(files["held"].sum()),
+            "rejected": int(files["refused"].sum()),
+            "files that do not add up": wrong.height,
+        }
+        if wrong.height:
+            metadata |= {"which": table(wrong.select("delivered_on", "file", "delivered", "held", "refused"))}
+        return dg.AssetCheckResult(passed=wrong.is_empty(), metadata=metadata)
+
+    return nothing_lost
+
+
+def _count(home: Home, name: str, column: str) -> pl.DataFrame:
+    rows = home.lake.scan(name)
+    return rows.group_by("delivered_on", "file").agg(pl.len().cast(pl.Int64).alias(column)).collect()
+
+
+def _little_rejected(feed: Feed) -> dg.AssetChecksDefinition:
+    @_check(
+        feed,
+        "little_rejected",
+        blocking=True,
+        description=f"Of no day's rows more than {feed.max_reject_share:.0%} are rejected; more is a changed layout.",
+    )
+    def little_rejected(home: Home) -> dg.AssetCheckResult:
+        by_day = (
+            _ledger(home, feed)
+            .group_by("delivered_on")
+            .agg(pl.col("delivered", "rejected").sum())
+            .with_columns(share=pl.col("rejected") / pl.col("delivered").clip(1))
+            .sort("delivered_on")
+        )
+        bad = by_day.filter(pl.col("share") > feed.max_reject_share)
+        worst = by_day["share"].max()
+        return dg.AssetCheckResult(
+            passed=bad.is_empty(),
+            description=_say(bad, feed) if bad.height else None,
+            metadata={
+                "worst day's share": float(worst) if isinstance(worst, float) else 0.0,
+                "bound": feed.max_reject_share,
+                "days over the bound": table(bad) if bad.height else "none",
+            },
+        )
+
+    return little_rejected
+
+
+def _say(bad: pl.DataFrame, feed: Feed) -> str:
+    day, _, rejected, share = bad.tail(1).row(0)
+    return (
+        f"{day}: {rejected} rows rejected, {share:.1%}. See raw/{feed.feed}_rejects for the reasons, "
+        f"then drop the day again; everything downstream waits."
+    )
+
+
+def _keys_once(feed: Feed) -> dg.AssetChecksDefinition:
+    per_delivery = [] if feed.partitions == "daily" else ["delivered_on"]
+    keys = [*key_columns(CONTRACTS[feed.contract]), *per_delivery]
+
+    @_check(feed, "keys_once", blocking=True, description=f"No two rows share {', '.join(keys)}.")
+    def keys_once(home: Home) -> dg.AssetCheckResult:
+        repeated = (
+            home.lake.scan(f"raw.{feed.feed}").group_by(keys).len().filter(pl.col("len") > 1).select(pl.len()).collect()
+        ).item()
+        return dg.AssetCheckResult(
+            passed=repeated == 0,
+            metadata={"keys that stand twice": int(repeated), "bound": 0, "key": ", ".join(keys)},
+        )
+
+    return keys_once
+
+
+def _usual_volume(feed: Feed) -> dg.AssetChecksDefinition:
+    @_check(
+        feed,
+        "usual_volume",
+        blocking=False,
+        description="The newest day holds between a third and three times the median rows of the 28 days before it.",
+    )
+    def usual_volume(home: Home) -> dg.AssetCheckResult:
+        by_day = _ledger(home, feed).group_by("delivered_on").agg(pl.col("accepted").sum()).sort("delivered_on")
+        newest, before = by_day.tail(1), by_day.head(-1).tail(28)
+        usual = before["accepted"].median()
+        rows = int(newest["accepted"].sum())
+        usual_rows = float(usual) if isinstance(usual, int | float) else float(rows)
+        return dg.AssetCheckResult(
+            passed=usual_rows / 3 <= rows <= usual_rows * 3,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={
+                "day": str(newest["delivered_on"].max()),
+                "rows": rows,
+                "median of the 28 days before": usual_rows,
+            },
+        )
+
+    return usual_volume

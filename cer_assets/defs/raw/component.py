@@ -1,0 +1,160 @@
+"""A feed as Dagster sees it: a new source system is a `defs.yaml` of this component's type, not code."""
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import dagster as dg
+import polars as pl
+from pydantic import BaseModel
+
+from cer_assets.defs.io import schema_of, table, table_metadata
+from cer_assets.defs.partitions import as_days, days
+from cer_assets.defs.raw.checks import feed_checks
+from cer_assets.defs.resources import LEDGER, Home, timezone
+from cer_assets.feeds import (
+    CONTRACTS,
+    Delivery,
+    Drop,
+    Feed,
+    Reject,
+    column_descriptions,
+    list_drops,
+    personal_columns,
+    read_drops,
+)
+from cer_assets.lake import Lake
+
+DELIVERED_ON = "delivered_on"
+
+
+class FeedComponent(dg.Component):
+    """`raw/<feed>` and its rejects, read from the feed's drops in the landing zone, with their checks."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        """The YAML's `attributes` are a `Feed`."""
+        return Feed
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> "FeedComponent":
+        """Take the attributes as they were validated."""
+        return cls(cast("Feed", attributes))
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The feed's tables and their checks."""
+        return dg.Definitions(assets=feed_assets(self.feed), asset_checks=feed_checks(self.feed))
+
+
+def feed_assets(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The rows that keep the contract, and beside them those that do not.
+
+    The rejects are a table that the load writes and reports on, not an asset of its own grid: a materialization costs
+    the instance tens of milliseconds for every partition, and nearly every day's would be empty.
+    """
+    grid = days if feed.partitions == "daily" else None
+    key = dg.AssetKey(["raw", feed.feed])
+    personal = personal_columns(CONTRACTS[feed.contract])
+
+    @dg.asset(
+        key=key,
+        description=f"{feed.description}\n\n{_promise(feed)}",
+        group_name="raw",
+        owners=list(feed.owners),
+        kinds={"polars", "deltalake"},
+        tags={"stage": "raw"} | ({"personal_data": "yes"} if personal else {}),
+        code_version=feed.version,
+        partitions_def=grid,
+        backfill_policy=dg.BackfillPolicy.single_run() if grid else None,
+        metadata=table_metadata(column_descriptions(CONTRACTS[feed.contract]), DELIVERED_ON if grid else None)
+        | {"personal columns": ", ".join(personal) or "none"},
+        io_manager_key="lake_tables",
+    )
+    def load(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.Output[pl.DataFrame]]:
+        wanted = as_days(context.partition_keys) if grid else None
+        drops = _drops(home, feed, wanted)
+        context.log.info(f"{feed.feed}: reading {len(drops)} files, {sum(d.bytes for d in drops) / 1e6:,.1f} MB")
+        delivery = read_drops(feed, drops, timezone())
+        _keep_rejects(context, home, feed, delivery, wanted)
+        yield dg.Output(delivery.accepted, metadata=_figures(delivery))
+        # The ledger comes last: a load that was killed before is not in it, so it is due again.
+        enter(home.lake, feed.feed, delivery.files, wanted)
+
+    rejects = dg.AssetSpec(
+        ["raw", f"{feed.feed}_rejects"],
+        deps=[key],
+        description=f"Delivered rows of `{feed.feed}` that break its contract, with file, line, column and reason.",
+        group_name="raw",
+        owners=list(feed.owners),
+        kinds={"deltalake"},
+        tags={"stage": "raw", "personal_data": "yes"},
+        metadata={"personal columns": ", ".join(personal_columns(Reject))},
+    )
+    return [load, rejects]
+
+
+def _keep_rejects(
+    context: dg.AssetExecutionContext,
+    home: Home,
+    feed: Feed,
+    delivery: Delivery,
+    wanted: Sequence[dt.date] | None,
+) -> None:
+    name = f"raw.{feed.feed}_rejects"
+    day_column = DELIVERED_ON if wanted is not None else None
+    done = home.lake.publish(name, delivery.rejects, partition_by=day_column, keys=wanted)
+    metadata: dict[str, Any] = {
+        "rejected in this load": delivery.rejects.height,
+        "reasons": _reasons(delivery),
+        "table version": done.version,
+        "dagster/column_schema": schema_of(delivery.rejects, column_descriptions(Reject)),
+    }
+    context.log_event(dg.AssetObservation(["raw", f"{feed.feed}_rejects"], metadata=metadata))
+
+
+def enter(lake: Lake, feed: str, files: pl.DataFrame, wanted: Sequence[dt.date] | None) -> None:
+    """Enter what was read into the ledger of deliveries, in place of what it held for the feed and those days."""
+    if wanted is not None and lake.exists(LEDGER):
+        others = lake.scan(LEDGER).filter(pl.col("feed") == feed, ~pl.col(DELIVERED_ON).is_in(list(wanted)))
+        files = pl.concat([others.collect().select(files.columns), files])
+    lake.publish(LEDGER, files.sort("feed", DELIVERED_ON, "file"), partition_by="feed", keys=[feed])
+
+
+def _drops(home: Home, feed: Feed, wanted: Sequence[dt.date] | None) -> list[Drop]:
+    drops = [d for d in list_drops(home.landing, feed.feed) if wanted is None or d.day in set(wanted)]
+    if not drops:
+        span = f" for {wanted[0]} to {wanted[-1]}" if wanted else ""
+        folder = home.landing / feed.feed
+        raise dg.Failure(
+            f"{feed.feed}: no drop{span}. Put <YYYY-MM-DD>.csv, .csv.gz, .parquet or .ndjson into {folder}",
+            allow_retries=False,
+        )
+    return drops
+
+
+def _promise(feed: Feed) -> str:
+    kinds = {"full": "everything each time", "changes": "what is new or changed"}
+    grid = "one partition a day" if feed.partitions == "daily" else "every delivery is kept, the newest of a key counts"
+    return f"Contract `{feed.contract}`; the source delivers {kinds[feed.delivers]}; {grid}."
+
+
+def _figures(delivery: Delivery) -> dict[str, Any]:
+    """Counts of the load; short, because the metadata is written once for every partition."""
+    files = delivery.files
+    by_day = files.group_by(DELIVERED_ON).agg(
+        pl.len().alias("files"), pl.col("delivered", "accepted", "rejected").sum()
+    )
+    return {
+        "files": files.height,
+        "delivered": int(files["delivered"].sum()),
+        "rejected": int(files["rejected"].sum()),
+        "newest days": table(by_day.sort(DELIVERED_ON, descending=True), most=7),
+    } | ({"columns not in the contract": ", ".join(delivery.ignored)} if delivery.ignored else {})
+
+
+def _reasons(delivery: Delivery) -> dg.MetadataValue:
+    counts = delivery.rejects.group_by("column", "reason").agg(pl.len().alias("rows"))
+    return table(counts.sort("rows", "column", "reason", descending=[True, False, False]))

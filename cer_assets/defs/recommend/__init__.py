@@ -1,0 +1,1 @@
+"""What to show whom, why, and how well that would have worked."""

@@ -1,0 +1,139 @@
+"""Settings from the environment, and what is made of them: the home folder and the engine over its lake."""
+
+import datetime as dt
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import polars as pl
+from dagster_duckdb import DuckDBResource
+
+from cer_assets.feeds import CONTRACTS, Feed, catalogue, polars_schema
+from cer_assets.lake import Lake, ModelStore, attach, clean_connection
+
+LEDGER = "raw.deliveries"
+"""The table of files that were loaded."""
+RAW_FOLDER = Path(__file__).parent / "raw"
+SQL_FOLDER = Path(__file__).parents[2] / "sql"
+
+
+def home_from_environment() -> str:
+    """`CER_HOME`, or `./data`: the one folder that holds landing zone, lake, models, reports and the instance."""
+    return str(Path(os.environ.get("CER_HOME", "data")).absolute())
+
+
+def first_day() -> dt.date:
+    """`CER_FIRST_DAY`: where the daily grid begins."""
+    return dt.date.fromisoformat(os.environ.get("CER_FIRST_DAY", "2017-01-01"))
+
+
+def last_day() -> dt.date | None:
+    """`CER_LAST_DAY`: where the daily grid ends; unset, it ends yesterday."""
+    day = os.environ.get("CER_LAST_DAY")
+    return dt.date.fromisoformat(day) if day else None
+
+
+def timezone() -> str:
+    """`CER_TIMEZONE`: the retailer's clock, on which a day begins and a schedule ticks."""
+    return os.environ.get("CER_TIMEZONE", "America/New_York")
+
+
+def country() -> str:
+    """`CER_COUNTRY`: whose way of writing telephone numbers is meant where a number does not say."""
+    return os.environ.get("CER_COUNTRY", "US")
+
+
+def sensor_seconds() -> int:
+    """`CER_SENSOR_SECONDS`: the pause between two ticks of a sensor."""
+    return int(os.environ.get("CER_SENSOR_SECONDS", "30"))
+
+
+def feeds() -> dict[str, Feed]:
+    """The feeds that `defs/raw/<feed>/defs.yaml` describes, by name."""
+    return catalogue(RAW_FOLDER)
+
+
+def raw_schema(feed: Feed) -> dict[str, pl.DataType]:
+    """The columns of `raw.<feed>`, whether or not anything was ever delivered."""
+    return dict(polars_schema(CONTRACTS[feed.contract]))
+
+
+def raw_schemas() -> dict[str, dict[str, pl.DataType]]:
+    """The columns of every raw table by address."""
+    return {f"raw.{name}": raw_schema(feed) for name, feed in feeds().items()}
+
+
+class Home(dg.ConfigurableResource["Home"]):
+    """The folder everything lives under (`CER_HOME`)."""
+
+    root: str
+
+    @property
+    def landing(self) -> Path:
+        """Where source systems drop files: `<feed>/<day>[.anything].<format>`."""
+        return Path(self.root, "landing")
+
+    @property
+    def lake(self) -> Lake:
+        """The Delta tables."""
+        return Lake(str(Path(self.root, "lake")))
+
+    @property
+    def models(self) -> ModelStore:
+        """The model files."""
+        return ModelStore(Path(self.root, "models"))
+
+    @property
+    def snapshots(self) -> Path:
+        """Where snapshots of the lake are named."""
+        return Path(self.root, "snapshots")
+
+    @property
+    def warehouse(self) -> Path:
+        """A DuckDB file with a view per table, for people and BI tools."""
+        return Path(self.root, "warehouse.duckdb")
+
+    @property
+    def truth(self) -> Path:
+        """Who the sample's simulated records really are; absent from every home but the sample's."""
+        return Path(self.root, "sample_truth", "people.parquet")
+
+    def read(self, table: str) -> pl.DataFrame:
+        """A table whole; a feed that never delivered reads as empty.
+
+        Raises:
+            MissingTable: the table is no feed's, and nothing has built it.
+        """
+        schemas = raw_schemas()
+        if table in schemas and not self.lake.exists(table):
+            return pl.DataFrame(schema=schemas[table])
+        return self.lake.scan(table).collect()
+
+
+class Engine(dg.ConfigurableResource["Engine"]):
+    """DuckDB in memory over the lake's tables, with a memory limit and a folder to spill into."""
+
+    home: dg.ResourceDependency[Home]
+    duckdb: dg.ResourceDependency[DuckDBResource]
+
+    @contextmanager
+    def over(self, tables: Sequence[str] = (), *, days: Sequence[dt.date] = ()) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that sees `tables` by their addresses and the run's days as `run.days`."""
+        with self.duckdb.get_connection() as con:
+            clean_connection(con)
+            attach(con, self.home.lake, tables, absent=raw_schemas())
+            con.execute("create schema run")
+            con.execute("create table run.days as select unnest(?::date[]) as day", [list(days)])
+            yield con
+
+
+def columns_of(con: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+    """The columns and DuckDB types of attached tables."""
+    rows = con.execute(
+        "select concat(table_schema, '.', table_name), column_name, data_type from information_schema.columns"
+        " order by all"
+    ).fetchall()
+    return {t: {c: kind for table, c, kind in rows if table == t} for t in tables}

@@ -1,0 +1,215 @@
+"""`make run`: sample drops where the landing zone is empty, then every run that is due, then what was built.
+
+It does by hand what the sensors do, on the same plan; run it again and only what moved is computed.
+"""
+
+import argparse
+import os
+import shutil
+import sqlite3
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+import dagster as dg
+import psutil
+import sqlalchemy
+
+from cer_assets.defs.automation import job_assets
+from cer_assets.defs.plan import LOAD, Step, due_loads, next_step
+from cer_assets.defs.provenance import Graph, latest
+from cer_assets.defs.resources import Home, feeds, home_from_environment
+from cer_assets.sample import write_sample
+
+_PROCESS = "cer/process"
+"""Run tag: the process that executes it, so that the next call can tell a killed run from a running one."""
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def main() -> int:
+    """Parse the arguments and run; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="make run", description=__doc__)
+    parser.add_argument("--customers", type=int, help="households in the sample (default: all real ones)")
+    parser.add_argument("--days", type=int, help="days of purchases in the sample (default: the whole year)")
+    parser.add_argument("--no-sample", action="store_true", help="use only the drops that are there")
+    arguments = parser.parse_args()
+    home = Home(root=home_from_environment())
+    began = time.monotonic()
+    prepare(home)
+    if not arguments.no_sample and not _has_drops(home):
+        _say("writing the sample's drops")
+        write_sample(Path(home.root), customers=arguments.customers, days=arguments.days)
+    with dg.DagsterInstance.get() as instance:
+        return _run(home, instance, began)
+
+
+def prepare(home: Home) -> None:
+    """Make the home folder and Dagster's instance inside it, and point this process at it."""
+    instance = Path(home.root, "dagster")
+    instance.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Path(__file__).parents[2] / "dagster.yaml", instance / "dagster.yaml")
+    os.environ |= {"CER_HOME": home.root, "DAGSTER_HOME": str(instance)}
+
+
+_held_open: dict[str, sqlite3.Connection] = {}
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
+def _commit_without_waiting(connection: object, _: object) -> None:
+    """A year of days is thousands of commits to the instance's SQLite; do not wait for the disk at each of them.
+
+    With a write-ahead log a killed process still loses nothing; a power cut may lose the newest events, and then what
+    they spoke of is due again. A second connection is held open, for the last one to close folds the log back in.
+    """
+    if not isinstance(connection, sqlite3.Connection):
+        return
+    connection.execute("pragma synchronous = normal")
+    ((_, _, file),) = connection.execute("pragma database_list").fetchall()
+    if file and file not in _held_open:
+        _held_open[file] = sqlite3.connect(file, check_same_thread=False)
+        _held_open[file].execute("select count(*) from sqlite_master").fetchall()
+
+
+def _run(home: Home, instance: dg.DagsterInstance, began: float) -> int:
+    from cer_assets.definitions import defs
+
+    definitions = cast("dg.Definitions", defs())
+    graph = cast("Graph", definitions.resolve_asset_graph())
+    end_killed_runs(instance)
+    seconds: Counter[str] = Counter()
+    failed = False
+    for step in _due(home, instance, graph):
+        started = time.monotonic()
+        result = _execute(definitions, instance, step)
+        failed |= not result.success
+        seconds += _seconds_by_stage(result)
+        verdict = "done" if result.success else "FAILED"
+        _say(f"{step.job}: {step.why} ... {verdict} in {time.monotonic() - started:.1f} s")
+        _say_failures(result)
+        if failed and step.job != LOAD:
+            break
+    if not seconds:
+        _say("nothing to do")
+    _summary(instance, graph, seconds, time.monotonic() - began)
+    held = next_step(instance, graph, home, job_assets(graph))
+    if isinstance(held, str):
+        _say(f"\n{held}")
+    _say(_NEXT.format(home=home.root))
+    return 1 if failed else 0
+
+
+_NEXT = """
+Next:
+  make ui                      the lineage, every table's metadata and checks, on localhost port 3000
+  duckdb {home}/warehouse.duckdb "from recommend.recommendations limit 10"
+  put a file into {home}/landing/<feed>/<day>.csv while the UI runs, and watch"""
+
+
+def _due(home: Home, instance: dg.DagsterInstance, graph: Graph) -> Iterator[Step]:
+    """Loads first, then what is downstream of them; a step that is due again after it ran has failed."""
+    yield from due_loads(home, feeds().values())
+    tried: set[str] = set()
+    while isinstance(step := next_step(instance, graph, home, job_assets(graph)), Step) and step.key not in tried:
+        tried.add(step.key)
+        yield step
+
+
+def _execute(definitions: dg.Definitions, instance: dg.DagsterInstance, step: Step) -> dg.ExecuteInProcessResult:
+    # A load of a feed without a day has no partition, whatever the job's other assets have.
+    return definitions.resolve_job_def(step.job).execute_in_process(
+        instance=instance,
+        asset_selection=list(step.assets),
+        tags=step.tags | {_PROCESS: f"{os.getpid()}:{psutil.Process().create_time():.0f}"},
+        run_config=_QUIET,
+        raise_on_error=False,
+    )
+
+
+def end_killed_runs(instance: dg.DagsterInstance) -> int:
+    """Mark runs as failed whose process is gone; returns how many."""
+    started = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]))
+    gone = [run for run in started if _PROCESS in run.tags and not _alive(run.tags[_PROCESS])]
+    for run in gone:
+        instance.report_run_failed(run, "the process that executed this run is gone; it is run again where it is due")
+    return len(gone)
+
+
+def _alive(process: str) -> bool:
+    pid, created = process.split(":")
+    try:
+        return f"{psutil.Process(int(pid)).create_time():.0f}" == created
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _seconds_by_stage(result: dg.ExecuteInProcessResult) -> Counter[str]:
+    """Computing time by stage, from the events of the steps that ended."""
+    stages = {e.step_key: e.asset_key.path[0] for e in result.get_asset_materialization_events() if e.asset_key}
+    seconds: Counter[str] = Counter()
+    for event in result.all_events:
+        if event.is_step_success and event.step_key in stages:
+            seconds[stages[event.step_key]] += event.step_success_data.duration_ms / 1000  # pyright: ignore[reportArgumentType]  # a Counter adds floats too
+    return seconds
+
+
+def _say_failures(result: dg.ExecuteInProcessResult) -> None:
+    for event in result.all_events:
+        if event.is_step_failure and event.step_failure_data.error:
+            error = event.step_failure_data.error
+            _say(f"  {event.step_key}: {(error.cause or error).message.strip()}")
+    for check in result.get_asset_check_evaluations():
+        if not check.passed:
+            _say(f"  check {check.asset_key.to_user_string()}:{check.check_name} failed. {check.description or ''}")
+
+
+def _summary(instance: dg.DagsterInstance, graph: Graph, seconds: Mapping[str, float], wall: float) -> None:
+    assets: dict[str, int] = defaultdict(int)
+    rows: dict[str, int] = defaultdict(int)
+    for key in graph.toposorted_asset_keys:
+        entry = latest(instance, key, None)
+        if entry is None or entry.asset_materialization is None:
+            continue
+        assets[key.path[0]] += 1
+        rows[key.path[0]] += _rows(entry)
+    passed, all_checks = _checks(instance, graph)
+    _say(f"\n{'stage':<12}{'assets':>8}{'rows':>14}{'checks passed':>16}{'seconds':>10}")
+    for stage in assets:
+        checks = f"{passed[stage]} of {all_checks[stage]}"
+        _say(f"{stage:<12}{assets[stage]:>8}{rows[stage]:>14,}{checks:>16}{seconds.get(stage, 0):>10.1f}")
+    checks = f"{passed.total()} of {all_checks.total()}"
+    _say(f"{'total':<12}{sum(assets.values()):>8}{sum(rows.values()):>14,}{checks:>16}{sum(seconds.values()):>10.1f}")
+    _say(f"whole time {wall:.1f} s")
+
+
+def _rows(entry: dg.EventLogEntry) -> int:
+    materialization = entry.asset_materialization
+    value = materialization.metadata.get("dagster/row_count") if materialization else None
+    return value.value if isinstance(value, dg.IntMetadataValue) and value.value else 0
+
+
+def _checks(instance: dg.DagsterInstance, graph: Graph) -> tuple[Counter[str], Counter[str]]:
+    newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(graph.asset_check_keys))
+    passed: Counter[str] = Counter()
+    evaluated: Counter[str] = Counter()
+    for key, record in newest.items():
+        evaluation = record.event.asset_check_evaluation if record.event else None
+        if evaluation is not None:
+            evaluated[key.asset_key.path[0]] += 1
+            passed[key.asset_key.path[0]] += evaluation.passed
+    return passed, evaluated
+
+
+def _has_drops(home: Home) -> bool:
+    return any(home.landing.glob("*/[0-9]*"))
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Groups of customers alike, by behaviour and by preference."""

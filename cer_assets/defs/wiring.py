@@ -1,0 +1,28 @@
+"""The resources by name, and the executor: one process a run."""
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from cer_assets.defs.io import LakeTables, ModelFiles
+from cer_assets.defs.resources import Engine, Home, home_from_environment
+
+
+def resources(root: str) -> dict[str, object]:
+    """All resources over one home folder."""
+    home = Home(root=root)
+    memory = DuckDBResource(
+        database=":memory:",
+        connection_config={"memory_limit": "6GB", "temp_directory": f"{root}/spill", "threads": 2},
+    )
+    return {
+        "home": home,
+        "engine": Engine(home=home, duckdb=memory),
+        "lake_tables": LakeTables(home=home),
+        "model_files": ModelFiles(home=home),
+    }
+
+
+@dg.definitions
+def wiring() -> dg.Definitions:
+    """Resources over `CER_HOME`; a run's steps share its process, since a process a step costs seconds each."""
+    return dg.Definitions(resources=resources(home_from_environment()), executor=dg.in_process_executor)

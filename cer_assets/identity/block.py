@@ -1,0 +1,254 @@
+"""Which pairs are worth comparing: keys, rules made of keys, what a rule costs and finds, and the pairs themselves."""
+
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from scipy import sparse
+from sqlglot import exp
+
+from cer_assets.identity.fields import KINDS, MatchField, name_partner
+from cer_assets.identity.prepare import DIALECT, Prepared, of_field
+
+Floats = npt.NDArray[np.float64]
+
+logger = logging.getLogger(__name__)
+
+BLOCK_CAP = 300
+"""A block of more records is not compared at all: what so many share tells nobody apart."""
+
+PAIRS_PER_RECORD_AND_RULE = 3.0
+"""A rule that would bring more pairs per record than this is too coarse; it is tried with a further key."""
+
+PAIRS_PER_RECORD = 20.0
+"""What all rules together may bring."""
+
+MOST_RULES = 60
+"""A pair remembers the rules that found it as bits of one integer."""
+
+MEASURED_RECORDS = 50_000
+"""The cost of a rule is measured on so many records and projected to all of them."""
+
+
+@dataclass(frozen=True)
+class BlockKey:
+    """A kind's key on one column. `positions` are the fields it reads."""
+
+    column: str
+    name: str
+    positions: tuple[int, ...]
+    coarse: bool
+    expression: exp.Expr
+
+
+Rule = tuple[int, ...]
+"""Places in the list of keys: two records that share all of these keys are compared."""
+
+
+def block_keys(fields: Sequence[MatchField]) -> tuple[BlockKey, ...]:
+    """Every key of every field; one that reads a name and its partner stands once, with the first of the two."""
+    return tuple(_keys(fields))
+
+
+def _keys(fields: Sequence[MatchField]) -> Iterator[BlockKey]:
+    for position, field in enumerate(fields):
+        partner = name_partner(fields, position)
+        for key in KINDS[field.kind].keys:
+            reads = (position,)
+            if "partner" in key.expression:
+                if partner is None or partner < position:
+                    continue
+                reads = (position, partner)
+            expression = of_field(key.expression, fields, position)
+            yield BlockKey(field.column, key.name, reads, key.coarse, expression)
+
+
+def candidate_rules(keys: Sequence[BlockKey]) -> list[Rule]:
+    """Single keys, two keys of different fields, and three coarse keys of different fields; short rules first."""
+    numbers = range(len(keys))
+    coarse = [k for k in numbers if keys[k].coarse]
+    rules = itertools.chain(
+        ((k,) for k in numbers), itertools.combinations(numbers, 2), itertools.combinations(coarse, 3)
+    )
+    return [rule for rule in rules if _of_different_fields(keys, rule)]
+
+
+def _of_different_fields(keys: Sequence[BlockKey], rule: Rule) -> bool:
+    read = [p for k in rule for p in keys[k].positions]
+    return len(read) == len(set(read))
+
+
+def create_keys(prepared: Prepared, keys: Sequence[BlockKey]) -> None:
+    """Create the temporary table `key_values`: `position` and per key a hash `k{i}`, null where there is no value."""
+    query = exp.select("l.position").from_("prepared as l")
+    for number, key in enumerate(keys):
+        value = exp.func("nullif", key.expression.copy(), exp.Literal.string(""))
+        hashed = exp.Case().when(value.is_(exp.null()).not_(), exp.func("hash", value.copy()))
+        query = query.select(exp.alias_(hashed, f"k{number}"))
+    prepared.connection.execute(f"create or replace temp table key_values as {query.sql(DIALECT)}")
+
+
+def _shared(rule: Rule, table: str = "key_values") -> tuple[str, str]:
+    """SQL for a rule's key in one number, and for its being there."""
+    columns = [f"{table}.k{k}" for k in rule]
+    return f"hash({', '.join(columns)})", " and ".join(f"{c} is not null" for c in columns)
+
+
+def affordable_rules(prepared: Prepared, rules: Sequence[Rule], rng: np.random.Generator) -> list[Rule]:
+    """The shortest rules that stay within the budget of pairs per record.
+
+    A longer rule is left out where a shorter one that it contains is in, for it would find nothing more, unless the
+    shorter one leaves records in blocks over the cap.
+    """
+    share = _sample_for_measuring(prepared, rng)
+    kept: list[Rule] = []
+    complete: list[frozenset[int]] = []
+    empty: list[frozenset[int]] = []
+    for rule in rules:
+        keys = frozenset(rule)
+        if any(short <= keys for short in itertools.chain(complete, empty)):
+            continue
+        pairs, lost = _measure(prepared, rule)
+        per_record = pairs / share / max(prepared.size, 1) / share
+        if pairs == 0:
+            empty.append(keys)
+        elif per_record <= PAIRS_PER_RECORD_AND_RULE:
+            kept.append(rule)
+            if lost <= 0.01 * share * prepared.size:
+                complete.append(keys)
+    prepared.connection.execute("drop table measured_keys")
+    logger.info("%d of %d blocking rules stay within the budget", len(kept), len(rules))
+    return kept
+
+
+def _sample_for_measuring(prepared: Prepared, rng: np.random.Generator) -> float:
+    """Create `measured_keys` from as many records as are measured; returns their share of all."""
+    chosen = sample_positions(prepared, MEASURED_RECORDS, rng)
+    prepared.connection.register("chosen_records", chosen)
+    prepared.connection.execute(
+        "create or replace temp table measured_keys as"
+        " select k.* from key_values as k join chosen_records using (position)"
+    )
+    prepared.connection.unregister("chosen_records")
+    return len(chosen) / prepared.size if prepared.size else 1.0
+
+
+def sample_positions(prepared: Prepared, most: int, rng: np.random.Generator) -> pl.DataFrame:
+    """At most so many record positions, drawn without replacement, in order."""
+    drawn = rng.choice(prepared.size, size=min(most, prepared.size), replace=False)
+    return pl.DataFrame({"position": np.sort(drawn).astype(np.int32)})
+
+
+def _measure(prepared: Prepared, rule: Rule) -> tuple[float, int]:
+    """Pairs that the rule finds among the measured records, blocks counted up to the cap; records beyond it."""
+    key, there = _shared(rule, "measured_keys")
+    ((pairs, lost),) = prepared.connection.execute(
+        f"""
+        with blocks as (
+            select count(*) as records from measured_keys where {there}
+            group by {key} having count(*) > 1
+        )
+        select
+            coalesce(sum(least(records, $cap) * (least(records, $cap) - 1) / 2), 0)::double,
+            coalesce(sum(records) filter (where records > $cap), 0)::bigint
+        from blocks
+        """,
+        {"cap": BLOCK_CAP},
+    ).fetchall()
+    return pairs, lost
+
+
+def pairs_around(prepared: Prepared, rules: Sequence[Rule], around: pl.DataFrame) -> pl.DataFrame:
+    """All pairs with an end among the positions `around`, per rule: `rule`, `first`, `second`; ordered."""
+    cursor = prepared.connection
+    cursor.register("chosen_records", around)
+    cursor.execute("create or replace temp table pairs_around(rule usmallint, first integer, second integer)")
+    for number, rule in enumerate(rules):
+        key, there = _shared(rule)
+        cursor.execute(
+            f"""
+            insert into pairs_around
+            with keyed as (select position, {key} as key from key_values where {there}),
+            small as (select key from keyed group by key having count(*) between 2 and $cap),
+            blocked as (select position, key from keyed semi join small using (key))
+            select distinct $rule, least(a.position, b.position), greatest(a.position, b.position)
+            from blocked as a
+            semi join chosen_records on chosen_records.position = a.position
+            join blocked as b on a.key = b.key and a.position != b.position
+            """,
+            {"cap": BLOCK_CAP, "rule": number},
+        )
+    found = cursor.sql("select * from pairs_around order by first, second, rule").pl()
+    cursor.execute("drop table pairs_around")
+    cursor.unregister("chosen_records")
+    return found
+
+
+def choose_rules(found: pl.DataFrame, chance: Floats, rules: int, records: int) -> list[int]:
+    """The rules that find the most likely matches for the fewest pairs, greedily, until the budget is spent.
+
+    A match found by a second rule counts a third: an error in one key then costs nothing.
+
+    Args:
+        found: `rule`, `first`, `second` of pairs around a sample of records, ordered by pair.
+        chance: the chance that a pair is a match, per distinct pair in order.
+        rules: how many rules there are.
+        records: how many records the pairs are around.
+
+    Returns:
+        Numbers of the chosen rules, best first.
+    """
+    pair = found.select(pl.struct("first", "second").rank("dense") - 1).to_series().to_numpy()
+    shape = (len(chance), rules)
+    finds = sparse.csc_array((np.ones(len(found)), (pair, found["rule"].to_numpy())), shape=shape)
+    found_by = finds.T.tocsr()
+    times = np.zeros(len(chance))
+    chosen: list[int] = []
+    # Pairs with one end in the sample are counted around both ends, hence twice what a record brings.
+    budget = PAIRS_PER_RECORD * records * 2
+    while len(chosen) < min(MOST_RULES, rules):
+        new = chance * np.where(times == 0, 1.0, np.where(times == 1, 1 / 3, 0.0))
+        gain = np.asarray(found_by @ new, dtype=np.float64)
+        cost = np.asarray(found_by @ (times == 0).astype(np.float64), dtype=np.float64)
+        # The constant keeps rules that find next to nothing from looking best for their precision.
+        worth = np.where(gain > 0, gain / (cost + 0.05 * records), -1.0)
+        worth[chosen] = -1.0
+        worth[(times > 0).sum() + cost > budget] = -1.0
+        best = int(np.argmax(np.round(worth, 9)))
+        if worth[best] <= 0 or gain[best] < 1e-4 * chance.sum():
+            break
+        chosen.append(best)
+        times[finds.indices[finds.indptr[best] : finds.indptr[best + 1]]] += 1
+    logger.info("%d blocking rules chosen", len(chosen))
+    return chosen
+
+
+def create_pairs(prepared: Prepared, rules: Sequence[Rule]) -> None:
+    """Create the temporary table `candidate_pairs`: `first`, `second` and the bits of the `rules` that found them."""
+    cursor = prepared.connection
+    cursor.execute("create or replace temp table blocked_keys(rule utinyint, key ubigint, position integer)")
+    for number, rule in enumerate(rules):
+        key, there = _shared(rule)
+        cursor.execute(
+            f"""
+            insert into blocked_keys
+            select $rule, {key} as key, position from key_values where {there}
+            qualify count(*) over (partition by {key}) between 2 and $cap
+            """,
+            {"rule": number, "cap": BLOCK_CAP},
+        )
+    cursor.execute(
+        """
+        create or replace temp table candidate_pairs as
+        select a.position as first, b.position as second, bit_or(1::ubigint << a.rule) as rules
+        from blocked_keys as a
+        join blocked_keys as b on a.rule = b.rule and a.key = b.key and a.position < b.position
+        group by a.position, b.position
+        """
+    )
+    cursor.execute("drop table blocked_keys")
+    cursor.execute("drop table key_values")

@@ -1,0 +1,161 @@
+"""Pairs as levels of agreement, one per comparison; what a level is worth is the model's business."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from sqlglot import exp
+
+from cer_assets.identity.fields import EXACT, KINDS, MISSING, Level, MatchField, name_partner
+from cer_assets.identity.prepare import DIALECT, Prepared, of_field, rename
+
+Levels = npt.NDArray[np.uint8]
+Rarities = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One question put to a pair: its levels in the order they are tried, as SQL over `prepared` twice, `l` and `r`.
+
+    `position` is the field it speaks of, null for one that speaks of several. `belief` holds each level's log-odds
+    before any label where that is not to be measured from the records.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    conditions: tuple[exp.Expr, ...]
+    position: int | None = None
+    expected: tuple[float, ...] = ()
+    belief: tuple[float, ...] | None = None
+
+    def level(self) -> exp.Expr:
+        """The number of the first level whose condition holds."""
+        case = exp.Case()
+        for number, condition in enumerate(self.conditions[:-1]):
+            case = case.when(condition.copy(), exp.Literal.number(number))
+        return exp.cast(case.else_(exp.Literal.number(len(self.conditions) - 1)), "utinyint", dialect=DIALECT)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Pairs of record positions (first < second) with a level per comparison and a rarity per field.
+
+    A rarity is how much rarer than usual the shared value is, in natural logarithms; 0 unless the values are equal.
+    """
+
+    pairs: npt.NDArray[np.int32]
+    levels: Levels
+    rarities: Rarities
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.pairs)
+
+    def take(self, rows: npt.NDArray[np.intp]) -> "Compared":
+        """The pairs at these rows."""
+        return Compared(self.pairs[rows], self.levels[rows], self.rarities[rows])
+
+
+Fields = tuple[MatchField, ...]
+
+
+@cache
+def comparisons(fields: Fields) -> tuple[Comparison, ...]:
+    """One comparison per field, then those that look at several fields at once."""
+    of_fields = [_of_field(fields, i) for i in range(len(fields))]
+    return tuple(of_fields + _generation(fields) + _household(fields))
+
+
+def _of_field(fields: Fields, position: int) -> Comparison:
+    levels = KINDS[fields[position].kind].levels
+    if name_partner(fields, position) is None:
+        levels = tuple(level for level in levels if "partner" not in level.condition)
+    missing = Level(MISSING, 0, "l.value is null or r.value is null")
+    conditions = [of_field(x.condition, fields, position) for x in (missing, *levels)]
+    return Comparison(
+        name=fields[position].column,
+        labels=(MISSING, *(level.label for level in levels)),
+        conditions=tuple(conditions),
+        position=position,
+        expected=tuple(level.expected for level in levels),
+    )
+
+
+def _several(name: str, levels: list[tuple[str, float, str]]) -> Comparison:
+    """A comparison over columns of `prepared`, its levels given as label, belief and condition."""
+    return Comparison(
+        name=name,
+        labels=tuple(label for label, _, _ in levels),
+        conditions=tuple(rename(c, lambda table, column: f"{table}.{column}") for *_, c in levels),
+        belief=tuple(belief for _, belief, _ in levels),
+    )
+
+
+def _generation(fields: Fields) -> list[Comparison]:
+    """Father and son of one name: what stands behind it tells them apart."""
+    if not any(f.kind == "name" for f in fields):
+        return []
+    levels = [
+        (MISSING, 0.0, "l.generation is null and r.generation is null"),
+        ("same", 1.0, "l.generation = r.generation"),
+        ("one only", -0.5, "l.generation is null or r.generation is null"),
+        ("different", -4.0, "true"),
+    ]
+    return [_several("generation", levels)]
+
+
+def _household(fields: Fields) -> list[Comparison]:
+    """People who live together share a home, a phone or a surname without being one person."""
+    names = [i for i, f in enumerate(fields) if f.kind == "name"]
+    homes = [i for i, f in enumerate(fields) if f.kind in ("address", "phone", "email")]
+    dates = [i for i, f in enumerate(fields) if f.kind == "date"]
+    if not names or not homes:
+        return []
+    given = f"jaro_winkler_similarity(l.f{names[0]}, r.f{names[0]}) < 0.8"
+    shared = "(" + " or ".join(f"coalesce(l.f{i} = r.f{i}, false)" for i in homes) + ")"
+    apart = " and ".join(f"l.f{i} != r.f{i} and levenshtein(l.f{i}, r.f{i}) > 2" for i in dates)
+    levels = [("otherwise", 0.0, f"not {shared}")]
+    if apart:
+        levels.append(("other name and birth date", -6.0, f"{given} and {apart}"))
+    levels.append(("other name", -3.0, given))
+    if apart:
+        levels.append(("other birth date", -2.0, apart))
+    levels.append(("one home", 0.0, "true"))
+    return [_several("household", levels)]
+
+
+@cache
+def levels_sql(fields: Fields, pairs: str) -> str:
+    """Select `first`, `second`, `level{c}` per comparison and `rarity{i}` per field over a table of pairs."""
+    levels = (exp.alias_(c.level(), f"level{n}") for n, c in enumerate(comparisons(fields)))
+    rarities = (f"case when l.f{i} = r.f{i} then l.f{i}_rarity end as rarity{i}" for i in range(len(fields)))
+    query = (
+        exp.select("p.first", "p.second", *levels, *rarities)
+        .from_(f"{pairs} as p")
+        .join("prepared as l", on="l.position = p.first")
+        .join("prepared as r", on="r.position = p.second")
+    )
+    return query.sql(DIALECT)
+
+
+def compare(prepared: Prepared, pairs: pl.DataFrame) -> Compared:
+    """Compare pairs of positions (`first`, `second`); the answer is ordered by pair."""
+    cursor = prepared.connection
+    cursor.register("pairs_to_compare", pairs.select(pl.col("first", "second").cast(pl.Int32)))
+    query = levels_sql(prepared.fields, "pairs_to_compare")
+    frame = cursor.sql(f"{query} order by p.first, p.second").pl()
+    cursor.unregister("pairs_to_compare")
+    usual = prepared.uniqueness
+    rarities = frame.select((pl.col(f"rarity{i}") - usual[i]).fill_null(0).cast(pl.Float32) for i in range(len(usual)))
+    return Compared(
+        pairs=frame.select("first", "second").to_numpy().astype(np.int32),
+        levels=frame.select(pl.col("^level.*$")).to_numpy().astype(np.uint8),
+        rarities=rarities.to_numpy(),
+    )
+
+
+def exact_level(comparison: Comparison) -> int:
+    """The number of the level at which values are equal."""
+    return comparison.labels.index(EXACT)

@@ -1,0 +1,83 @@
+"""With the UI and the daemon running: drops become recommendations, broken rows are counted, a bad drop stops there."""
+
+import datetime as dt
+import os
+from pathlib import Path
+
+import pytest
+
+from cer_assets.sample import broken_drop, next_day_drop
+from cer_assets_tests.e2e.live import Live
+
+FIRST, SECOND, THIRD = (dt.date(2018, 1, day) for day in (1, 2, 3))
+
+
+def figure(materialization: dict, label: str) -> int:
+    return next(entry["intValue"] for entry in materialization["metadataEntries"] if entry["label"] == label)
+
+
+def settled(live: Live) -> bool:
+    return live.idle() and any("everything stands on" in reason for reason in live.skip_reasons("catch_up")[:1])
+
+
+@pytest.mark.xdist_group("live")
+def test_a_days_drop_becomes_recommendations_with_no_hand_on_anything(live: Live, home: Path) -> None:
+    next_day_drop(home, FIRST)
+    live.wait("the drop to be loaded", lambda: live.materialization("raw/transactions", str(FIRST)))
+    fresh = live.wait(
+        "recommendations as of the new day", lambda: live.materialization("recommend/recommendations", str(FIRST))
+    )
+    assert figure(fresh, "dagster/row_count") > 0
+    live.wait("everything to come to rest", lambda: settled(live))
+
+
+@pytest.mark.xdist_group("live")
+def test_a_drop_with_some_broken_rows_is_loaded_and_its_rejects_counted(live: Live, home: Path) -> None:
+    broken_drop(home, SECOND, 0.03)
+    loaded = live.wait("the drop to be loaded", lambda: live.materialization("raw/transactions", str(SECOND)))
+    assert figure(loaded, "rejected") > 0
+    assert figure(loaded, "delivered") == figure(loaded, "rejected") + figure(loaded, "dagster/partition_row_count")
+    live.wait("recommendations", lambda: live.materialization("recommend/recommendations", str(SECOND)))
+    live.wait("everything to come to rest", lambda: settled(live))
+
+
+@pytest.mark.xdist_group("live")
+def test_a_drop_that_fails_a_blocking_check_stops_there_and_says_why(live: Live, home: Path) -> None:
+    broken_drop(home, THIRD, 0.5)
+    live.wait("the drop to be loaded", lambda: live.materialization("raw/transactions", str(THIRD)))
+    live.wait("the run to end", live.idle)
+    failed = live.checks("raw/transactions")["little_rejected"]
+    assert failed is not None
+    assert not failed["evaluation"]["success"]
+    assert str(THIRD) in failed["evaluation"]["description"]
+    live.wait(
+        "the sensor to say what holds it back",
+        lambda: any("raw/transactions:little_rejected" in reason for reason in live.skip_reasons("catch_up")),
+    )
+    assert live.materialization("recommend/recommendations", str(THIRD)) is None
+
+    for broken in (home / "landing" / "transactions").glob(f"{THIRD}*"):
+        broken.unlink()
+    next_day_drop(home, THIRD)
+    live.wait("recommendations", lambda: live.materialization("recommend/recommendations", str(THIRD)))
+
+
+@pytest.mark.browser
+@pytest.mark.xdist_group("live")
+@pytest.mark.skipif(not Path("/usr/bin/chromedriver").exists(), reason="needs Debian's chromium and chromium-driver")
+@pytest.mark.parametrize(
+    ("page", "path", "words"),
+    [
+        ("lineage", "/asset-groups", ["recommend", "identity", "value"]),
+        ("asset", "/assets/recommend/evaluation", ["recommend", "evaluation", "Description"]),
+        ("checks", "/assets/raw/transactions?view=checks", ["nothing_lost", "little_rejected"]),
+    ],
+)
+def test_the_pages_people_open_show_what_they_came_for(
+    live: Live, tmp_path: Path, page: str, path: str, words: list[str]
+) -> None:
+    from cer_assets_tests.e2e.browser import open_page
+
+    folder = Path(os.environ.get("CER_SCREENSHOTS", tmp_path))
+    text = open_page(live.url + path, folder / f"{page}.png", words)
+    assert all(word in text for word in words)
