@@ -28,7 +28,7 @@ RESOLUTION = {
 
 def blend_of_all() -> Recommender:
     """The blend customers are shown, over one small ALS of everyone: a record alone has no value bucket of its own."""
-    return Blend(Als(AlsSettings(factors=64)))
+    return Blend(Als(AlsSettings(factors=64, iterations=8)))
 
 
 def what_resolution_buys(
