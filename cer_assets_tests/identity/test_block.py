@@ -1,0 +1,99 @@
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cer_assets.identity.block import (
+    BLOCK_CAP,
+    PAIRS_PER_RECORD,
+    PAIRS_PER_RECORD_AND_RULE,
+    Rule,
+    affordable_rules,
+    block_keys,
+    candidate_rules,
+    choose_rules,
+    create_keys,
+    create_pairs,
+    pairs_around,
+)
+from cer_assets.identity.fields import CUSTOMER_FIELDS, MatchField
+from cer_assets.identity.prepare import Prepared, prepared
+from cer_assets_tests.identity.people import population
+
+KEYS = block_keys(CUSTOMER_FIELDS)
+
+
+@pytest.fixture
+def ready() -> Iterator[Prepared]:
+    with prepared(population(150)[0], CUSTOMER_FIELDS) as workspace:
+        create_keys(workspace, KEYS)
+        yield workspace
+
+
+def pairs_of(workspace: Prepared, *rules: Rule) -> set[tuple[int, int]]:
+    create_keys(workspace, KEYS)
+    create_pairs(workspace, rules)
+    return set(workspace.connection.execute("select first, second from candidate_pairs").fetchall())
+
+
+def test_rules_are_conjunctions_over_different_fields() -> None:
+    for rule in candidate_rules(KEYS):
+        read = [position for key in rule for position in KEYS[key].positions]
+        assert len(read) == len(set(read))
+        assert len(rule) <= 3
+
+
+def test_every_affordable_rule_stays_within_the_budget(ready: Prepared) -> None:
+    rules = affordable_rules(ready, candidate_rules(KEYS), np.random.default_rng(0))
+    assert rules
+    for rule in rules[::7]:
+        assert len(pairs_of(ready, rule)) <= PAIRS_PER_RECORD_AND_RULE * ready.size
+
+
+def test_a_pair_is_found_by_exactly_the_rules_whose_keys_it_shares(ready: Prepared) -> None:
+    city = next(n for n, k in enumerate(KEYS) if (k.column, k.name) == ("city", "whole"))
+    surname = next(n for n, k in enumerate(KEYS) if (k.column, k.name) == ("surname", "whole"))
+    frame = ready.connection.sql("select position, f1 as surname, f6 as city from prepared").pl()
+    joined = frame.join(frame, on=["surname", "city"], suffix="_b").filter(pl.col("position") < pl.col("position_b"))
+    assert pairs_of(ready, (surname, city)) == set(joined.select("position", "position_b").iter_rows())
+
+
+def test_a_rule_of_two_keys_finds_what_both_find(ready: Prepared) -> None:
+    assert pairs_of(ready, (0, 5)) == pairs_of(ready, (0,)) & pairs_of(ready, (5,))
+
+
+def test_a_block_over_the_cap_is_not_compared() -> None:
+    size = BLOCK_CAP + 1
+    records = pl.DataFrame({"record_id": [f"{i:04d}" for i in range(size)], "surname": ["smith"] * size})
+    fields = [MatchField("surname", "name")]
+    for rows, pairs in ((records, 0), (records.head(20), 190)):
+        with prepared(rows, fields) as workspace:
+            create_keys(workspace, block_keys(fields))
+            create_pairs(workspace, [(0,)])
+            assert workspace.connection.execute("select count(*) from candidate_pairs").fetchall() == [(pairs,)]
+
+
+def test_pairs_around_some_records_are_the_pairs_that_have_one_of_them(ready: Prepared) -> None:
+    rules = [(0,), (5,)]
+    around = pl.DataFrame({"position": np.arange(0, 40, dtype=np.int32)})
+    found = pairs_around(ready, rules, around)
+    every = pairs_of(ready, *rules)
+    assert set(found.select("first", "second").iter_rows()) == {(a, b) for a, b in every if a < 40 or b < 40}
+
+
+def test_rules_are_chosen_for_matches_found_and_pairs_saved() -> None:
+    wide = [(0, 0, second) for second in range(1, 101)]
+    sharp = [(1, 0, 1), (1, 0, 2), (1, 0, 3)]
+    frame = pl.DataFrame(wide + sharp, schema=["rule", "first", "second"], orient="row").sort("first", "second", "rule")
+    likely = np.array([0.99] * 3 + [0.0] * 97)
+    assert choose_rules(frame, likely, rules=2, records=100)[0] == 1
+
+
+def test_all_rules_together_stay_within_the_budget() -> None:
+    size = int(PAIRS_PER_RECORD * 2) + 10
+    frame = pl.DataFrame({"rule": [0] * 10 + [1] * size, "first": 0, "second": range(10 + size)}).with_columns(
+        pl.col("second") + 1
+    )
+    chance = np.full(10 + size, 0.5)
+    assert choose_rules(frame, chance, rules=2, records=1) == [0]

@@ -1,0 +1,135 @@
+import polars as pl
+import pytest
+
+from cer_assets.identity.compare import compare, comparisons
+from cer_assets.identity.fields import CUSTOMER_FIELDS, KINDS, Kind, MatchField
+from cer_assets.identity.prepare import prepared
+
+
+def levels(fields: tuple[MatchField, ...], one: dict[str, object], other: dict[str, object]) -> dict[str, str]:
+    """The level of every comparison of two records."""
+    columns = {f.column: [one.get(f.column), other.get(f.column)] for f in fields}
+    records = pl.DataFrame({"record_id": ["a", "b"]} | columns)
+    with prepared(records, fields) as ready:
+        compared = compare(ready, pl.DataFrame({"first": [0], "second": [1]}))
+    return {c.name: c.labels[compared.levels[0, number]] for number, c in enumerate(comparisons(fields))}
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other", "level"),
+    [
+        ("name", "Núñez", "nunez", "exact"),
+        ("name", "O'Brien", "OBrien", "exact"),
+        ("name", "bob", "robert", "diminutive"),
+        ("name", "jack", "johnny", "diminutive"),
+        ("name", "j", "john", "initial"),
+        ("name", "mary", "mary ann", "shared word"),
+        ("name", "smith-jones", "smith", "shared word"),
+        ("name", "mary j", "peter j", "different"),
+        ("name", "bob j", "robert", "diminutive"),
+        ("name", "jonathon", "jonathan", "near"),
+        ("name", "sarha", "sarah", "near"),
+        ("name", "alexandra", "alexis", "similar"),
+        ("name", "anna", "peter", "different"),
+        ("name", None, "peter", "missing"),
+        ("date", "1980-04-03", "19800403", "exact"),
+        ("date", "03/04/1980", "1980-04-03", "exact"),
+        ("date", "1980-04-03", "1980-03-04", "day and month swapped"),
+        ("date", "1980-04-03", "1980-04-08", "one digit"),
+        ("date", "1980-04-03", "1980-04-21", "two parts of three"),
+        ("date", "1980-04-03", "1980-11-21", "year"),
+        ("date", "1980-04-03", "1957-11-21", "different"),
+        ("email", "Ann.Lee@mail.com", "ann.lee@mail.com", "exact"),
+        ("email", "ann.lee@mail.com", "ann.lee@post.org", "same user elsewhere"),
+        ("email", "ann.lee@mail.com", "ann.le@mail.com", "near"),
+        ("email", "ann.lee1980@mail.com", "ann.lee@post.org", "similar user"),
+        ("email", "ann.lee@mail.com", "boss@mail.com", "different"),
+        ("phone", "+1 (614) 439-2210", "16144392210", "exact"),
+        ("phone", "6144392210", "+16144392210", "last seven"),
+        ("phone", "+16144392210", "+16144392201", "one digit"),
+        ("phone", "+16144392210", "+19377650038", "different"),
+        ("postcode", "SW1A 1AA", "sw1a1aa", "exact"),
+        ("postcode", "43210", "43215", "one character"),
+        ("postcode", "43210", "43299", "start"),
+        ("postcode", "43210", "90001", "different"),
+        ("code", "AB-1234", "ab1234", "exact"),
+        ("code", "ab1234", "ab1243", "one character"),
+        ("code", "ab1234", "zz9999", "different"),
+        ("address", "12 Oak St, Apt 4", "12 oak st apt 4", "exact"),
+        ("address", "12 oak st apt 4", "12 oak st", "near"),
+        ("address", "12 oak st", "14 oak st", "similar"),
+        ("address", "12 oak st", "9 maple ave", "different"),
+        ("text", "Saint-Denis", "saint denis", "exact"),
+        ("text", "columbus", "columbvs", "near"),
+        ("text", "north columbus", "columbus", "shared word"),
+        ("text", "columbus", "dayton", "different"),
+        ("category", "Male", "male", "exact"),
+        ("category", "male", "female", "different"),
+    ],
+)
+def test_two_values_agree_at_a_level(kind: Kind, one: str | None, other: str, level: str) -> None:
+    field = (MatchField("field", kind),)
+    assert levels(field, {"field": one}, {"field": other})["field"] == level
+    assert levels(field, {"field": other}, {"field": one})["field"] == level
+
+
+def test_names_in_the_wrong_columns_are_recognised() -> None:
+    found = levels(
+        CUSTOMER_FIELDS,
+        {"given_name": "smith", "surname": "peter"},
+        {"given_name": "peter", "surname": "smiths"},
+    )
+    assert found["given_name"] == found["surname"] == "swapped"
+
+
+def test_what_stands_behind_a_name_is_a_comparison_of_its_own() -> None:
+    father, son = {"surname": "smith sr"}, {"surname": "smith jr"}
+    found = levels(CUSTOMER_FIELDS, father, son)
+    assert (found["surname"], found["generation"]) == ("exact", "different")
+    assert levels(CUSTOMER_FIELDS, father, {"surname": "smith"})["generation"] == "one only"
+
+
+def test_people_of_one_home_are_told_apart_by_name_and_birth_date() -> None:
+    one = {"given_name": "anna", "surname": "smith", "birth_date": "1980-04-03", "phone": "+16144392210"}
+    other = one | {"given_name": "peter", "birth_date": "1957-11-21"}
+    assert levels(CUSTOMER_FIELDS, one, other)["household"] == "other name and birth date"
+    assert levels(CUSTOMER_FIELDS, one, other | {"birth_date": None})["household"] == "other name"
+    assert levels(CUSTOMER_FIELDS, one, other | {"given_name": "anna"})["household"] == "other birth date"
+    assert levels(CUSTOMER_FIELDS, one, other | {"phone": None})["household"] == "otherwise"
+
+
+def test_to_agree_on_a_rare_value_is_rarer() -> None:
+    records = pl.DataFrame({"record_id": list("abcdefgh"), "surname": ["smith"] * 6 + ["quux"] * 2})
+    with prepared(records, [MatchField("surname", "name")]) as ready:
+        compared = compare(ready, pl.DataFrame({"first": [0, 6, 0], "second": [1, 7, 7]}))
+    common, different, rare = compared.rarities[:, 0].tolist()
+    assert rare > 0 > common
+    assert different == 0
+
+
+def test_a_column_may_have_any_name() -> None:
+    field = (MatchField('na"me; drop table x --', "name"),)
+    assert levels(field, {field[0].column: "ann"}, {field[0].column: "ann"})[field[0].column] == "exact"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_expected_of_one_persons_records_adds_up(kind: Kind) -> None:
+    assert sum(level.expected for level in KINDS[kind].levels) == pytest.approx(1)
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="not one of name, date"):
+        MatchField("x", "nickname")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        (pl.DataFrame({"record_id": ["a", "a"], "surname": ["x", "y"]}), "1 repeated"),
+        (pl.DataFrame({"record_id": ["a", None], "surname": ["x", "y"]}), "1 null"),
+        (pl.DataFrame({"record_id": ["a"]}), "surname missing"),
+    ],
+)
+def test_unusable_records_are_refused(records: pl.DataFrame, message: str) -> None:
+    with pytest.raises(ValueError, match=message), prepared(records, [MatchField("surname", "name")]):
+        pass

@@ -1,0 +1,124 @@
+from collections.abc import Iterator
+
+import duckdb
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cer_assets.identity.ids import assign_ids, run_of
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as con:
+        yield con
+
+
+def grouped(**groups: str) -> pl.DataFrame:
+    """Groups of one-letter records: `grouped(one="ab", two="c")`."""
+    rows = [(record, number) for number, records in enumerate(groups.values()) for record in records]
+    return pl.DataFrame(rows, schema={"record_id": pl.String, "group": pl.Int64}, orient="row")
+
+
+def known_as(**groups: str) -> pl.DataFrame:
+    rows = [(record, name) for name, records in groups.items() for record in records]
+    return pl.DataFrame(rows, schema={"record_id": pl.String, "customer_id": pl.String}, orient="row")
+
+
+def events(history: pl.DataFrame) -> list[tuple[str, str | None, str | None]]:
+    return history.select("event", "from", "to").rows()
+
+
+def ids(links: pl.DataFrame) -> dict[str, str]:
+    return dict(links.iter_rows())
+
+
+def test_the_first_load_names_each_person_after_the_first_record(connection: duckdb.DuckDBPyConnection) -> None:
+    links, history = assign_ids(grouped(x="cab", y="d"), None, "run", connection)
+    again, _ = assign_ids(grouped(y="d", x="bac"), None, "another run", connection)
+    assert links.equals(again)
+    assert links["customer_id"].n_unique() == 2
+    assert links["customer_id"].str.len_chars().unique().to_list() == [16]
+    assert set(history["event"]) == {"birth"}
+    assert history["from"].null_count() == 2
+
+
+def test_nothing_changed_is_no_history(connection: duckdb.DuckDBPyConnection) -> None:
+    links, _ = assign_ids(grouped(x="ab", y="cd"), None, "run", connection)
+    again, history = assign_ids(grouped(x="ab", y="cd"), links, "next", connection)
+    assert again.equals(links)
+    assert history.is_empty()
+
+
+def test_a_merge_keeps_the_id_of_the_larger_part_and_says_where_the_other_went(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    links, history = assign_ids(grouped(x="abc"), known_as(small="a", large="bc"), "run", connection)
+    assert set(ids(links).values()) == {"large"}
+    assert events(history) == [("merge", "small", "large")]
+
+
+def test_equal_claims_go_to_the_smaller_id(connection: duckdb.DuckDBPyConnection) -> None:
+    links, _ = assign_ids(grouped(x="ab"), known_as(q="a", p="b"), "run", connection)
+    assert set(ids(links).values()) == {"p"}
+
+
+def test_a_split_keeps_the_id_on_the_larger_part(connection: duckdb.DuckDBPyConnection) -> None:
+    links, history = assign_ids(grouped(x="a", y="bc"), known_as(old="abc"), "run", connection)
+    assert ids(links)["b"] == ids(links)["c"] == "old"
+    assert events(history) == [("split", "old", ids(links)["a"])]
+
+
+def test_a_founder_that_leaves_does_not_take_the_name_it_gave(connection: duckdb.DuckDBPyConnection) -> None:
+    first, _ = assign_ids(grouped(x="abc"), None, "run", connection)
+    second, _ = assign_ids(grouped(x="a", y="bc"), first, "next", connection)
+    assert ids(second)["b"] == ids(first)["b"]
+    assert ids(second)["a"] != ids(first)["a"]
+
+
+def test_a_record_that_changes_sides_is_a_move(connection: duckdb.DuckDBPyConnection) -> None:
+    links, history = assign_ids(grouped(x="ab", y="cde"), known_as(p="abc", q="de"), "run", connection)
+    assert ids(links)["c"] == "q"
+    assert events(history) == [("move", "p", "q")]
+
+
+def test_an_id_without_records_ends(connection: duckdb.DuckDBPyConnection) -> None:
+    _, history = assign_ids(grouped(x="a"), known_as(p="a", gone="z"), "run", connection)
+    assert events(history) == [("end", "gone", None)]
+
+
+partitions = st.dictionaries(st.sampled_from("abcdefghij"), st.integers(0, 4), min_size=1)
+
+
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(partitions, partitions)
+def test_laws_of_ids(connection: duckdb.DuckDBPyConnection, before: dict[str, int], after: dict[str, int]) -> None:
+    first, _ = assign_ids(
+        pl.DataFrame(list(before.items()), ["record_id", "group"], orient="row"), None, "1", connection
+    )
+    groups = pl.DataFrame(list(after.items()), ["record_id", "group"], orient="row")
+    second, history = assign_ids(groups, first, "2", connection)
+    old, new = ids(first), ids(second)
+
+    # The ids say exactly what the groups say.
+    assert len({(after[r], new[r]) for r in after}) == len(set(after.values())) == len(set(new.values()))
+    # Every old id is still in use, or the ledger says where it went; a new one says where it came from.
+    assert set(old.values()) - set(new.values()) == set(
+        history.filter(pl.col("event").is_in(["merge", "end"]))["customer_id"]
+    )
+    assert set(new.values()) - set(old.values()) == set(
+        history.filter(pl.col("event").is_in(["birth", "split"]))["customer_id"]
+    )
+    # Every record that changed its id is accounted for.
+    moved = {(old[r], new[r]) for r in after if r in old and old[r] != new[r]}
+    assert moved == {(a, b) for _, a, b in events(history) if a is not None and b is not None}
+
+
+def test_the_run_is_named_by_its_input_in_any_order() -> None:
+    records = pl.DataFrame({"record_id": ["b", "a"], "surname": ["x", "y"]})
+    links = known_as(p="ab")
+    name = run_of(records, ["surname"], links)
+    assert name == run_of(records.reverse(), ["surname"], links.reverse())
+    assert name != run_of(records, ["surname"], None)
+    assert name != run_of(records.with_columns(surname=pl.lit("z")), ["surname"], links)
