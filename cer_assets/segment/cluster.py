@@ -332,11 +332,11 @@ def _choose(points: Floats, method: Method, seed: int) -> tuple[Floats, tuple[Tr
     drawn = min(len(sample), BOOTSTRAP_AT_MOST[method])
     again = [_centres(sample[generator.integers(len(sample), size=drawn)], method, ks, seed) for _ in range(BOOTSTRAPS)]
     trials = {k: _trial(points, centres[k], [repeated[k] for repeated in again]) for k in ks}
-    best = max(ks, key=lambda k: _preference(trials[k]))
+    best = max(ks, key=lambda k: preference(trials[k]))
     return centres[best], tuple(trials.values())
 
 
-def _preference(trial: Trial) -> tuple[bool, bool, float, int]:
+def preference(trial: Trial) -> tuple[bool, bool, float, int]:
     """What is better about a number of segments, the weightiest first; of equals the smaller."""
     whole = trial.smallest_share >= SMALLEST_SHARE
     return trial.sound, whole, trial.silhouette if trial.sound else trial.stability, -trial.k
