@@ -35,6 +35,12 @@ KS = range(3, 9)
 STABLE = 0.85
 SMALLEST_SHARE = 0.05
 
+# How much less stable than the bound, and how much lower in silhouette than the best, the number of
+# segments of the run before may be and still be kept: figures near a bound would otherwise turn the
+# segments over from one day to the next.
+STABILITY_SLACK = 0.1
+SILHOUETTE_SLACK = 0.05
+
 AXES = 3
 
 # Standard deviations beyond which a customer is as far out as they can be.
@@ -73,6 +79,14 @@ class Trial:
     def sound(self) -> bool:
         """Repeatable, and without a splinter."""
         return self.stability >= STABLE and self.smallest_share >= SMALLEST_SHARE
+
+    def nearly_as_good(self, best: "Trial") -> bool:
+        """Worth keeping for the sake of segments that stay."""
+        return (
+            self.stability >= STABLE - STABILITY_SLACK
+            and self.smallest_share >= SMALLEST_SHARE
+            and self.silhouette >= best.silhouette - SILHOUETTE_SLACK
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,8 +222,9 @@ def fit(
 
     For each k of `KS` the clustering is repeated on bootstrap samples. Of the k that are `sound`
     the one of highest silhouette is taken; if none is, the most stable without a splinter, then the
-    most stable. Fewer than three times ten customers, or than three different ones, are one
-    segment. Segments are numbered from 1, the largest first, or after `previous`.
+    most stable. The number of `previous` segments is kept while it is nearly as good. Fewer than
+    three times ten customers, or than three different ones, are one segment. Segments are numbered
+    from 1, the largest first, or after `previous`.
 
     Args:
         features: customer_id and Float64 features without nulls, in any order.
@@ -233,7 +248,8 @@ def fit(
     with threadpool_limits(limits=1):
         mean, scale, axes = _principal_axes(values, standardise)
         points = np.clip((values - mean) / scale, -CLIP, CLIP) @ axes
-        centres, trials = _choose(points, method, seed)
+        kept = None if previous is None else previous["segment"].n_unique()
+        centres, trials = _choose(points, method, seed, kept)
     order = np.argsort(-np.bincount(_nearest(points, centres), minlength=len(centres)), kind="stable")
     numbers = np.arange(1, len(centres) + 1)
     model = SegmentModel(method, names, mean, scale, axes, centres[order], numbers, trials, seed)
@@ -320,7 +336,7 @@ def _principal_axes(values: Floats, standardise: bool) -> tuple[Floats, Floats, 
     return mean, scale, weight[:, None] * axes * np.where(largest < 0, -1.0, 1.0)
 
 
-def _choose(points: Floats, method: Method, seed: int) -> tuple[Floats, tuple[Trial, ...]]:
+def _choose(points: Floats, method: Method, seed: int, kept: int | None) -> tuple[Floats, tuple[Trial, ...]]:
     """Centres of the chosen number of segments, and the figures of all that were tried."""
     sample = _thinned(points, FIT_AT_MOST)
     different = len(np.unique(np.round(sample, 9), axis=0))
@@ -333,6 +349,8 @@ def _choose(points: Floats, method: Method, seed: int) -> tuple[Floats, tuple[Tr
     again = [_centres(sample[generator.integers(len(sample), size=drawn)], method, ks, seed) for _ in range(BOOTSTRAPS)]
     trials = {k: _trial(points, centres[k], [repeated[k] for repeated in again]) for k in ks}
     best = max(ks, key=lambda k: preference(trials[k]))
+    if kept in trials and trials[kept].nearly_as_good(trials[best]):
+        best = kept
     return centres[best], tuple(trials.values())
 
 

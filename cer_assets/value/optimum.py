@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from cer_assets.value.histories import Floats
 
@@ -33,17 +34,19 @@ def maximum_likelihood(mean_log_likelihood: Objective, starts: Sequence[Sequence
         value, gradient = mean_log_likelihood(parameters)
         return -value, -gradient * parameters
 
-    found = [
-        minimize(
-            negated,
-            np.log(np.asarray(start, dtype=np.float64)),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=[(-LOG_BOUND, LOG_BOUND)] * len(start),
-            options={"maxiter": 2000, "maxfun": 5000, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 20},
-        )
-        for start in starts
-    ]
+    # With four parameters a second BLAS thread only waits, and could add up in another order.
+    with threadpool_limits(limits=1):
+        found = [
+            minimize(
+                negated,
+                np.log(np.asarray(start, dtype=np.float64)),
+                jac=True,
+                method="L-BFGS-B",
+                bounds=[(-LOG_BOUND, LOG_BOUND)] * len(start),
+                options={"maxiter": 2000, "maxfun": 5000, "ftol": 1e-12, "gtol": 1e-9, "maxcor": 20},
+            )
+            for start in starts
+        ]
     best = min(found, key=lambda result: float(result.fun))
     log.debug("maximum likelihood %.6f after %d evaluations", -best.fun, best.nfev)
     return np.exp(np.asarray(best.x, dtype=np.float64)), -float(best.fun)

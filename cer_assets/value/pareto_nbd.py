@@ -12,6 +12,7 @@ the moment a customer may have left: a sum of positive terms, taken in logarithm
 """
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from scipy.special import digamma, exprel, gammaln, logsumexp
@@ -24,6 +25,8 @@ from cer_assets.value.optimum import maximum_likelihood
 # shape runs away along a line on which the mean rate stays.
 # Columns: r, mean purchase rate, s, mean leaving rate; rates a week.
 STARTS = ((1.0, 0.1, 1.0, 0.05),)
+
+Moments: TypeAlias = tuple[Floats, Floats]
 
 # Moments at which a customer may have left; see _moments.
 MOMENTS = 32
@@ -42,10 +45,12 @@ class ParetoNBD:
     @classmethod
     def fit(cls, histories: Histories) -> "ParetoNBD":
         """Maximum likelihood over the customers of `histories` (at least one)."""
+        moments = _moments(histories.t_x, histories.T)
 
         def objective(searched: Floats) -> tuple[float, Floats]:
             r, buying, s, leaving = searched
-            value, by = mean_log_likelihood(np.array([r, r / buying, s, s / leaving]), histories)
+            parameters = np.array([r, r / buying, s, s / leaving])
+            value, by = mean_log_likelihood(parameters, histories, moments)
             gradient = [
                 by[0] + by[1] / buying,
                 -by[1] * r / buying**2,
@@ -59,7 +64,8 @@ class ParetoNBD:
 
     def p_active(self, histories: Histories) -> Floats:
         """Probability of being active at T."""
-        ways = _log_ways(self._parameters, histories, histories.t_x, histories.T)
+        moments = _moments(histories.t_x, histories.T)
+        ways = _log_ways(self._parameters, histories.x, moments, histories.T)
         return np.exp(ways[:, -1] - logsumexp(ways, axis=1))
 
     def counts(self, histories: Histories, weeks: float) -> Counts:
@@ -79,7 +85,7 @@ class ParetoNBD:
     def _p_silent_if_active(self, histories: Histories, weeks: float) -> Floats:
         """P(no purchase in the horizon | active at T): left within it, or stayed in silence."""
         T = histories.T
-        ways = _log_ways(self._parameters, histories, T, T + weeks)
+        ways = _log_ways(self._parameters, histories.x, _moments(T, T + weeks), T + weeks)
         now = _log_silent(self._parameters, histories.x, T)
         return np.minimum(np.exp(logsumexp(ways, axis=1) - now), 1.0)
 
@@ -104,7 +110,7 @@ def _log_silent(parameters: Floats, x: Floats, t: Floats) -> Floats:
     return -(r + x) * np.log(alpha + t) - s * np.log(beta + t)
 
 
-def _moments(start: Floats, end: Floats) -> tuple[Floats, Floats]:
+def _moments(start: Floats, end: Floats) -> Moments:
     """Moments between start and end, and their weights, each of shape (customers, MOMENTS).
 
     A frequent customer who fell silent left soon after the last purchase, if at all: the moments
@@ -115,32 +121,36 @@ def _moments(start: Floats, end: Floats) -> tuple[Floats, Floats]:
     return start[:, None] + length * v**4, length * 4 * v**3 * weight
 
 
-def _log_ways(parameters: Floats, histories: Histories, start: Floats, end: Floats) -> Floats:
-    """Logs of the ways to be silent from start to end: left at a moment between, or active still.
+def _log_ways(parameters: Floats, x: Floats, moments: Moments, end: Floats) -> Floats:
+    """Logs of the ways to be silent up to `end`: left at one of the moments, or active still.
 
     Shape (customers, MOMENTS + 1), active last. Their sum is the likelihood up to a constant.
     """
     _, _, s, beta = parameters
-    u, weight = _moments(start, end)
+    u, weight = moments
     with np.errstate(divide="ignore"):
-        left = np.log(weight * s / (beta + u)) + _log_silent(parameters, histories.x[:, None], u)
-    active = _log_silent(parameters, histories.x, end)
+        left = np.log(weight * s / (beta + u)) + _log_silent(parameters, x[:, None], u)
+    active = _log_silent(parameters, x, end)
     return np.concatenate([left, active[:, None]], axis=1)
 
 
-def mean_log_likelihood(parameters: Floats, histories: Histories) -> tuple[float, Floats]:
+def mean_log_likelihood(
+    parameters: Floats, histories: Histories, moments: Moments | None = None
+) -> tuple[float, Floats]:
     """The likelihood of the papers averaged over customers, and its gradient in r, alpha, s, beta.
 
     The gradient of the logarithm of a sum is the mean of the terms' own, each as likely as it is.
+    The moments from t_x to T, if given, need not be found again.
     """
     r, alpha, s, beta = parameters
-    x, t_x, T = histories.x, histories.t_x, histories.T
-    ways = _log_ways(parameters, histories, t_x, T)
+    x, T = histories.x, histories.T
+    moments = moments or _moments(histories.t_x, T)
+    ways = _log_ways(parameters, x, moments, T)
     either = logsumexp(ways, axis=1)
     value = gammaln(r + x) - gammaln(r) + r * np.log(alpha) + s * np.log(beta) + either
 
     likely = np.exp(ways - either[:, None])
-    u = np.concatenate([_moments(t_x, T)[0], T[:, None]], axis=1)
+    u = np.concatenate([moments[0], T[:, None]], axis=1)
     left = 1 - likely[:, -1]
     by_time = np.sum(likely / (beta + u), axis=1)
     gradient = [

@@ -152,6 +152,26 @@ def test_segments_keep_the_numbers_they_had() -> None:
     assert_frame_equal(model.assign(BLOBS), before)
 
 
+def test_a_number_of_segments_is_kept_only_while_it_is_nearly_as_good() -> None:
+    best = Trial(5, STABLE, 0.1, 0.30)
+    assert Trial(4, STABLE - 0.09, 0.1, 0.26).nearly_as_good(best)
+    assert not Trial(4, STABLE - 0.11, 0.1, 0.30).nearly_as_good(best)
+    assert not Trial(4, 1.0, 0.1, 0.24).nearly_as_good(best)
+    assert not Trial(4, 1.0, SMALLEST_SHARE - 0.01, 0.30).nearly_as_good(best)
+
+
+def test_the_run_before_decides_between_numbers_of_segments_that_are_nearly_as_good() -> None:
+    vague = blobs((400, 300, 200, 150), spread=3.0)
+    free = fit(vague, "k-means")
+    other = next(t.k for t in free.trials if t.k != free.k and t.nearly_as_good(_trial_of(free, free.k)))
+    before = fit(vague, "k-means").assign(vague).with_columns((pl.int_range(pl.len()) % other).alias("segment"))
+    assert fit(vague, "k-means", previous=before).k == other
+
+
+def _trial_of(model: SegmentModel, k: int) -> Trial:
+    return next(trial for trial in model.trials if trial.k == k)
+
+
 def test_a_new_segment_takes_a_number_never_used() -> None:
     before = MODELS["k-means"].assign(BLOBS)
     grown = pl.concat(
