@@ -20,7 +20,7 @@ import dagster as dg
 from dagster import AssetKey
 
 from cer_assets.defs.partitions import buckets, days
-from cer_assets.defs.plan import LOAD, Step, load_steps, next_step, not_entered
+from cer_assets.defs.plan import LOAD, Step, load_steps, next_step, not_entered, stray_files
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home, feeds, sensor_seconds, timezone
 from cer_assets.feeds import list_drops
@@ -97,6 +97,8 @@ def landing_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.Sensor
         steps = load_steps(feed, not_entered(home, feed, fresh), len(drops))
         requests += [request(step) for step in steps]
         seen |= marks
+    for name in stray_files(home):
+        context.log.warning(f"landing zone: {name}")
     if not requests:
         return dg.SensorResult(skip_reason="nothing new in the landing zone", cursor=json.dumps(seen))
     return dg.SensorResult(run_requests=requests, cursor=json.dumps(seen))

@@ -17,9 +17,9 @@ import dagster as dg
 import polars as pl
 
 from cer_assets.defs.partitions import as_days, days
-from cer_assets.defs.provenance import STANDS_ON, input_states
+from cer_assets.defs.provenance import STANDS_ON, Graph, input_states
 from cer_assets.defs.resources import SQL_FOLDER, Engine, Home, columns_of
-from cer_assets.lake import SqlFile, column_lineage, sql_files
+from cer_assets.lake import Snapshot, SqlFile, column_lineage, read_snapshot, sql_files
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -217,7 +217,7 @@ def with_version(context: dg.OutputContext, home: Home, version: str) -> None:
     key, step = context.asset_key, context.step_context
     step.set_data_version(key, dg.DataVersion(version))
     partitions = list(context.asset_partition_keys) if context.has_asset_partitions else [None]
-    graph = step.job_def.asset_layer.asset_graph
+    graph = cast("Graph", step.job_def.asset_layer.asset_graph)
     states = input_states(step.instance, graph, home.lake, key, partitions[-1])
     context.add_output_metadata({INPUTS: dg.MetadataValue.json(states)})
 
@@ -314,6 +314,21 @@ class ModelFiles(dg.ConfigurableIOManager):
             return store.load(name)
         parts = [part for part in context.asset_partition_keys if store.champion(f"{name}-{part}")]
         return {part: store.load(f"{name}-{part}") for part in parts}
+
+
+class SnapshotFiles(dg.ConfigurableIOManager):
+    """A snapshot is written by who takes it; here its name becomes the data version."""
+
+    home: dg.ResourceDependency[Home]
+
+    def handle_output(self, context: dg.OutputContext, obj: Snapshot) -> None:
+        """Say which snapshot it is, and in what states it saw everything."""
+        with_version(context, self.home, obj.name)
+        context.add_output_metadata({"snapshot": obj.name})
+
+    def load_input(self, context: dg.InputContext) -> Snapshot:
+        """The current snapshot."""
+        return read_snapshot(self.home.snapshots)
 
 
 def sql_asset(file: SqlFile) -> dg.AssetsDefinition:

@@ -6,7 +6,7 @@
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -15,8 +15,8 @@ from dagster import AssetKey, DagsterInstance
 from cer_assets.defs.io import HISTORY, INPUTS
 from cer_assets.defs.partitions import days
 from cer_assets.defs.provenance import CODE_VERSION, Graph, input_states, latest, stands_on, tag
-from cer_assets.defs.resources import LEDGER, Home
-from cer_assets.feeds import Drop, Feed, fingerprint, list_drops
+from cer_assets.defs.resources import LEDGER, Home, feeds
+from cer_assets.feeds import Drop, Feed, fingerprint, list_drops, unknown_names, unreadable_names
 from cer_assets.lake import stretches
 
 LOAD, PURCHASES = "load", "transactions"
@@ -50,13 +50,26 @@ class Step:
         }
 
 
-def due_loads(home: Home, feeds: Iterable[Feed]) -> list[Step]:
+def due_loads(home: Home) -> list[Step]:
     """A step for each feed, and each stretch of days, whose drops are not in the ledger as they are."""
     steps: list[Step] = []
-    for feed in feeds:
+    for feed in feeds().values():
         drops = list_drops(home.landing, feed.feed)
         steps += load_steps(feed, not_entered(home, feed, drops), len(drops))
     return steps
+
+
+def stray_files(home: Home) -> list[str]:
+    """What lies in the landing zone and will never be loaded, so that nobody waits for it."""
+    if not home.landing.is_dir():
+        return []
+    known = sorted(feeds())
+    strays = [f"{name}: no feed has this name" for name in unknown_names(home.landing, known)]
+    return strays + [
+        f"{feed}/{name}: expected <YYYY-MM-DD>[.anything].csv, .csv.gz, .parquet or .ndjson"
+        for feed in known
+        for name in unreadable_names(home.landing, feed)
+    ]
 
 
 def not_entered(home: Home, feed: Feed, drops: Sequence[Drop]) -> list[Drop]:

@@ -111,13 +111,19 @@ def _state(
 ) -> str | None:
     """As the child sees it: the day it shares with the child, or the whole of it.
 
-    A day's data version moves with the day; a table read whole moves with its Delta version, which stands still when
-    rows are written that were there before; a model by bucket moves with any bucket.
+    A day's data version moves with that day; of a table as of days, what has no day of its own sees the newest; a raw
+    table moves with its Delta version, which stands still when rows are written that were there before; a model by
+    bucket moves with any bucket.
     """
     grid, name = node.partitions_def, ".".join(key.path)
-    if grid is None or (grid == days and child.partitions_def == days and key.path[0] != "raw"):
-        return tag(latest(instance, key, partition if grid else None), DATA_VERSION)
-    if len(key.path) == 2 and lake.exists(name):
-        return f"version {lake.version(name)}"
+    if grid is None:
+        return tag(latest(instance, key, None), DATA_VERSION)
+    if grid == days and key.path[0] == "raw":
+        return f"version {lake.version(name)}" if lake.exists(name) else None
+    if grid == days:
+        seen = (
+            partition if child.partitions_def == days else max(instance.get_materialized_partitions(key), default=None)
+        )
+        return tag(latest(instance, key, seen), DATA_VERSION)
     parts = [tag(latest(instance, key, part), DATA_VERSION) for part in grid.get_partition_keys()]
     return ",".join(part or "-" for part in parts) if any(parts) else None

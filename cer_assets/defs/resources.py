@@ -2,7 +2,7 @@
 
 import datetime as dt
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -117,12 +117,12 @@ class Engine(dg.ConfigurableResource["Engine"]):
     """DuckDB in memory over the lake's tables, with a memory limit and a folder to spill into."""
 
     home: dg.ResourceDependency[Home]
-    duckdb: dg.ResourceDependency[DuckDBResource]
+    database: dg.ResourceDependency[DuckDBResource]
 
     @contextmanager
-    def over(self, tables: Sequence[str] = (), *, days: Sequence[dt.date] = ()) -> Iterator[duckdb.DuckDBPyConnection]:
+    def over(self, tables: Sequence[str] = (), *, days: Sequence[dt.date] = ()) -> Generator[duckdb.DuckDBPyConnection]:
         """A connection that sees `tables` by their addresses and the run's days as `run.days`."""
-        with self.duckdb.get_connection() as con:
+        with self.database.get_connection() as con:
             clean_connection(con)
             attach(con, self.home.lake, tables, absent=raw_schemas())
             con.execute("create schema run")

@@ -11,17 +11,18 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import dagster as dg
 import psutil
-import sqlalchemy
+from sqlalchemy import Engine, event
 
 from cer_assets.defs.automation import job_assets
-from cer_assets.defs.plan import LOAD, Step, due_loads, next_step
+from cer_assets.defs.plan import LOAD, Step, due_loads, next_step, stray_files
 from cer_assets.defs.provenance import Graph, latest
-from cer_assets.defs.resources import Home, feeds, home_from_environment
+from cer_assets.defs.resources import Home, home_from_environment
 from cer_assets.sample import write_sample
 
 _PROCESS = "cer/process"
@@ -57,7 +58,7 @@ def prepare(home: Home) -> None:
 _held_open: dict[str, sqlite3.Connection] = {}
 
 
-@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
+@event.listens_for(Engine, "connect")
 def _commit_without_waiting(connection: object, _: object) -> None:
     """A year of days is thousands of commits to the instance's SQLite; do not wait for the disk at each of them.
 
@@ -76,9 +77,11 @@ def _commit_without_waiting(connection: object, _: object) -> None:
 def _run(home: Home, instance: dg.DagsterInstance, began: float) -> int:
     from cer_assets.definitions import defs
 
-    definitions = cast("dg.Definitions", defs())
+    definitions = defs()
     graph = cast("Graph", definitions.resolve_asset_graph())
     end_killed_runs(instance)
+    for stray in stray_files(home):
+        _say(f"landing zone: {stray}")
     seconds: Counter[str] = Counter()
     failed = False
     for step in _due(home, instance, graph):
@@ -109,11 +112,14 @@ Next:
 
 
 def _due(home: Home, instance: dg.DagsterInstance, graph: Graph) -> Iterator[Step]:
-    """Loads first, then what is downstream of them; a step that is due again after it ran has failed."""
-    yield from due_loads(home, feeds().values())
-    tried: set[str] = set()
-    while isinstance(step := next_step(instance, graph, home, job_assets(graph)), Step) and step.key not in tried:
-        tried.add(step.key)
+    """Loads first, then what is downstream of them; no step twice, should one not have brought what it was due for."""
+    yield from due_loads(home)
+    done: set[Step] = set()
+    while isinstance(step := next_step(instance, graph, home, job_assets(graph)), Step):
+        step = replace(step, states="")
+        if step in done:
+            return
+        done.add(step)
         yield step
 
 
@@ -149,17 +155,17 @@ def _seconds_by_stage(result: dg.ExecuteInProcessResult) -> Counter[str]:
     """Computing time by stage, from the events of the steps that ended."""
     stages = {e.step_key: e.asset_key.path[0] for e in result.get_asset_materialization_events() if e.asset_key}
     seconds: Counter[str] = Counter()
-    for event in result.all_events:
-        if event.is_step_success and event.step_key in stages:
-            seconds[stages[event.step_key]] += event.step_success_data.duration_ms / 1000  # pyright: ignore[reportArgumentType]  # a Counter adds floats too
+    for entry in result.all_events:
+        if entry.is_step_success and entry.step_key in stages:
+            seconds[stages[entry.step_key]] += entry.step_success_data.duration_ms / 1000  # pyright: ignore[reportArgumentType]  # a Counter adds floats too
     return seconds
 
 
 def _say_failures(result: dg.ExecuteInProcessResult) -> None:
-    for event in result.all_events:
-        if event.is_step_failure and event.step_failure_data.error:
-            error = event.step_failure_data.error
-            _say(f"  {event.step_key}: {(error.cause or error).message.strip()}")
+    for entry in result.all_events:
+        if entry.is_step_failure and entry.step_failure_data.error:
+            error = entry.step_failure_data.error
+            _say(f"  {entry.step_key}: {(error.cause or error).message.strip()}")
     for check in result.get_asset_check_evaluations():
         if not check.passed:
             _say(f"  check {check.asset_key.to_user_string()}:{check.check_name} failed. {check.description or ''}")

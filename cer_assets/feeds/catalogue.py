@@ -101,7 +101,7 @@ class Feed(BaseModel):
 
     feed: Name
     """Its name: the folder in the landing zone and the table `raw.<feed>`."""
-    contract: str
+    contract: str = ""
     """Name of the contract; the feed's own name when not given."""
     description: str = Field(min_length=1)
     """One sentence: what a row is and where it comes from."""

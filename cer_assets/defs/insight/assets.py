@@ -5,11 +5,11 @@ import datetime as dt
 import dagster as dg
 import polars as pl
 
-from cer_assets.defs.io import picture, python_table, read, table
+from cer_assets.defs.io import code_of, picture, python_table, read, table
 from cer_assets.defs.partitions import days
 from cer_assets.defs.resources import Home
 from cer_assets.insight import resolution_chart, what_resolution_buys
-from cer_assets.lake import build_warehouse, take_snapshot
+from cer_assets.lake import Snapshot, build_warehouse, take_snapshot
 
 WINDOW_DAYS = 28
 
@@ -70,9 +70,10 @@ def resolution(home: Home, order_lines: pl.DataFrame) -> dg.Output[pl.DataFrame]
     tags={"stage": "insight"},
     partitions_def=days,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    code_version="1",
+    code_version=code_of("lake"),
+    io_manager_key="snapshot_files",
 )
-def snapshot(home: Home) -> dg.MaterializeResult[None]:
+def snapshot(home: Home) -> dg.Output[Snapshot]:
     """One version of every table, written down under a name, and `warehouse.duckdb` with a view for each of them.
 
     Built beside the old file and put in its place, so that whoever reads goes on reading.
@@ -80,10 +81,7 @@ def snapshot(home: Home) -> dg.MaterializeResult[None]:
     taken = take_snapshot(home.lake, home.snapshots)
     build_warehouse(home.lake, taken, home.warehouse)
     versions = pl.DataFrame({"table": list(taken.versions), "version": list(taken.versions.values())})
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(taken.name),
-        metadata={"snapshot": taken.name, "tables": table(versions, most=100), "warehouse": str(home.warehouse)},
-    )
+    return dg.Output(taken, metadata={"tables": table(versions, most=100), "warehouse": str(home.warehouse)})
 
 
 @dg.definitions
