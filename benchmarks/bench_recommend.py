@@ -46,18 +46,11 @@ def figures(lines: pl.DataFrame) -> dict[str, Any]:
     history = interactions(lines, CUT)
     wanted = targets(lines, history, CUT, DAYS, K)
     bought = history.decayed(CUT, SETTINGS.half_life_days)[:-1]
-    same = AlternatingLeastSquares(
-        factors=SETTINGS.factors,
-        regularization=SETTINGS.regularization,
-        alpha=SETTINGS.alpha,
-        iterations=SETTINGS.iterations,
-        random_state=SETTINGS.seed,
-    )
     ours = seconds_of_ours(history)
-    theirs = seconds_of_implicit(same, bought)
-    default = AlternatingLeastSquares(random_state=SETTINGS.seed)
+    theirs = seconds_of_implicit(bought)
+    same = fitted(solver_with_our_settings(), bought)
     counts = history.counts()[:-1]
-    default.fit(counts, show_progress=False)
+    default = fitted(AlternatingLeastSquares(random_state=SETTINGS.seed), counts)
     judged, whole = measured(lambda: backtest(lines, buckets(lines), CUT, DAYS, k=K))
     quality = quality_of_ours(judged) | {
         "implicit, our settings": quality_of(lists_by_implicit(same, bought), wanted),
@@ -94,15 +87,33 @@ def seconds_of_ours(history: Interactions) -> Seconds:
     }
 
 
-def seconds_of_implicit(solver: AlternatingLeastSquares, bought: sparse.csr_matrix) -> Seconds:
+def solver_with_our_settings() -> AlternatingLeastSquares:
+    """An ALS of `implicit` set as ours is, not yet fitted."""
+    return AlternatingLeastSquares(
+        factors=SETTINGS.factors,
+        regularization=SETTINGS.regularization,
+        alpha=SETTINGS.alpha,
+        iterations=SETTINGS.iterations,
+        random_state=SETTINGS.seed,
+    )
+
+
+def fitted(solver: AlternatingLeastSquares, bought: sparse.csr_matrix) -> AlternatingLeastSquares:
+    """The solver once fitted. One fitted before would go on from where it ended, so each is fitted once."""
+    solver.fit(bought, show_progress=False)
+    return solver
+
+
+def seconds_of_implicit(bought: sparse.csr_matrix) -> Seconds:
     """Time of `implicit` to fit, and to make lists as arrays: from the factors it kept, and solving them anew."""
     customers = np.arange(bought.shape[0])
+    solver = fitted(solver_with_our_settings(), bought)
 
     def top(anew: bool) -> None:
         solver.recommend(customers, bought, N=K, filter_already_liked_items=False, recalculate_user=anew)
 
     return {
-        "fit": median_seconds(lambda: solver.fit(bought, show_progress=False), 3),
+        "fit": median_seconds(lambda: fitted(solver_with_our_settings(), bought), 3),
         "top 10": median_seconds(lambda: top(anew=False), 3),
         "top 10, customers solved anew": median_seconds(lambda: top(anew=True), 3),
     }
