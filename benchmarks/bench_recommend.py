@@ -47,8 +47,8 @@ def figures(lines: pl.DataFrame) -> dict[str, Any]:
     wanted = targets(lines, history, CUT, DAYS, K)
     bought = history.decayed(CUT, SETTINGS.half_life_days)[:-1]
     ours = seconds_of_ours(history)
-    theirs = seconds_of_implicit(bought)
     same = fitted(solver_with_our_settings(), bought)
+    theirs = seconds_of_implicit(same, bought)
     counts = history.counts()[:-1]
     default = fitted(AlternatingLeastSquares(random_state=SETTINGS.seed), counts)
     judged, whole = measured(lambda: backtest(lines, buckets(lines), CUT, DAYS, k=K))
@@ -82,7 +82,7 @@ def seconds_of_ours(history: Interactions) -> Seconds:
     """Time of `Als` to fit, and to make a table of lists for every customer, whose factors it solves for on the way."""
     model = Als(SETTINGS)
     return {
-        "fit": median_seconds(lambda: model.fit(history, pl.DataFrame(), CUT), 3),
+        "fit": median_seconds(lambda: model.fit(history, pl.DataFrame(), CUT), 2),
         "top 10": median_seconds(lambda: model.recommend(history.customers, K), 3),
     }
 
@@ -104,16 +104,15 @@ def fitted(solver: AlternatingLeastSquares, bought: sparse.csr_matrix) -> Altern
     return solver
 
 
-def seconds_of_implicit(bought: sparse.csr_matrix) -> Seconds:
-    """Time of `implicit` to fit, and to make lists as arrays: from the factors it kept, and solving them anew."""
+def seconds_of_implicit(solver: AlternatingLeastSquares, bought: sparse.csr_matrix) -> Seconds:
+    """Time of `implicit` to fit anew, and of a fitted solver's lists as arrays: from its factors, and solving them."""
     customers = np.arange(bought.shape[0])
-    solver = fitted(solver_with_our_settings(), bought)
 
     def top(anew: bool) -> None:
         solver.recommend(customers, bought, N=K, filter_already_liked_items=False, recalculate_user=anew)
 
     return {
-        "fit": median_seconds(lambda: fitted(solver_with_our_settings(), bought), 3),
+        "fit": median_seconds(lambda: fitted(solver_with_our_settings(), bought), 2),
         "top 10": median_seconds(lambda: top(anew=False), 3),
         "top 10, customers solved anew": median_seconds(lambda: top(anew=True), 3),
     }
