@@ -4,11 +4,11 @@
 |-----------------|--------------------------------------|------------------------------------------------------------|
 | landing sensor  | every 30 s                           | `load` for each feed with new or replaced files            |
 | catch-up sensor | every 30 s, while nothing else runs  | the next job some of whose assets no longer stand          |
-| daily schedule  | 05:00 on the retailer's clock        | the same; skips when everything stands on the newest day   |
+| daily schedule  | 05:00 on the retailer's clock        | `customers` if it is due; skips when it is not             |
 
 Jobs in their order: `load` (drops into raw), `customers` (people, purchases, value, segments, predictions as of the
-newest day), `models` (ALS, one partition a value bucket), `recommendations` (lists, backtest, snapshot, warehouse),
-`history` (the days that a table with a history lacks). A blocking check that failed holds back whatever stands on its
+newest day), `models` (ALS, one partition a value bucket), `history` (the days that a table with a history lacks),
+`recommendations` (lists, backtest, snapshot, warehouse). A blocking check that failed holds back whatever stands on its
 asset: Dagster sees to that within a run, `plan.held_back` across runs, until a later evaluation passes.
 """
 
@@ -19,8 +19,8 @@ from typing import cast
 import dagster as dg
 from dagster import AssetKey
 
-from cer_assets.defs.partitions import buckets, days
 from cer_assets.defs.plan import LOAD, Step, load_steps, next_step, not_entered, stray_files
+from cer_assets.defs.processes import UNDER_WAY, end_killed_runs
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home, feeds, sensor_seconds, timezone
 from cer_assets.feeds import list_drops
@@ -29,17 +29,10 @@ _MODELS = dg.AssetSelection.assets(["recommend", "als"])
 SELECTIONS: dict[str, dg.AssetSelection] = {
     "customers": dg.AssetSelection.groups("identity", "customer", "value", "segment", "predict"),
     "models": _MODELS,
+    "history": dg.AssetSelection.assets(["value", "rfm"]),
     "recommendations": dg.AssetSelection.groups("recommend", "insight") - _MODELS,
 }
 """The assets of each job downstream of the drops, in the order in which the jobs follow each other."""
-
-_UNDER_WAY = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 load_job = dg.define_asset_job(
     LOAD,
@@ -49,22 +42,17 @@ load_job = dg.define_asset_job(
 customers_job = dg.define_asset_job(
     "customers",
     SELECTIONS["customers"],
-    partitions_def=days,
     description="People, their purchases, value, segments and predictions as of a day.",
 )
-models_job = dg.define_asset_job(
-    "models", SELECTIONS["models"], partitions_def=buckets, description="Train the recommenders, by value bucket."
-)
+models_job = dg.define_asset_job("models", SELECTIONS["models"], description="Train the recommenders, by value bucket.")
 recommendations_job = dg.define_asset_job(
     "recommendations",
     SELECTIONS["recommendations"],
-    partitions_def=days,
     description="Recommendations, their backtest, and the snapshot that people read.",
 )
 history_job = dg.define_asset_job(
     "history",
-    dg.AssetSelection.assets(["value", "rfm"]),
-    partitions_def=days,
+    SELECTIONS["history"],
     description="Past days of the tables that keep a history; a day that is there stays as it was known then.",
 )
 
@@ -87,16 +75,17 @@ def request(step: Step) -> dg.RunRequest:
     description="Loads each file that is new in the landing zone, or that was replaced there.",
 )
 def landing_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.SensorResult | dg.SkipReason:
-    """The cursor holds each file's size and time; only files that differ from it are compared with the ledger."""
+    """The cursor holds size and time of files that were loaded; only others are compared with the ledger."""
     seen: dict[str, str] = json.loads(context.cursor or "{}")
     requests: list[dg.RunRequest] = []
     for name, feed in feeds().items():
         drops = list_drops(home.landing, name)
-        marks = {f"{name}/{d.name}": f"{d.bytes}:{d.path.stat().st_mtime_ns}" for d in drops}
-        fresh = [d for d in drops if seen.get(f"{name}/{d.name}") != marks[f"{name}/{d.name}"]]
-        steps = load_steps(feed, not_entered(home, feed, fresh), len(drops))
-        requests += [request(step) for step in steps]
-        seen |= marks
+        marks = {d.name: f"{feed.version}:{d.bytes}:{d.path.stat().st_mtime_ns}" for d in drops}
+        fresh = [d for d in drops if seen.get(f"{name}/{d.name}") != marks[d.name]]
+        due = not_entered(home, feed, fresh)
+        requests += [request(step) for step in load_steps(home, feed, due, len(drops))]
+        # Only what the ledger holds is done with: a load that failed is looked at again, and asked for once it moved.
+        seen |= {f"{name}/{d.name}": marks[d.name] for d in fresh if d not in due}
     for name in stray_files(home):
         context.log.warning(f"landing zone: {name}")
     if not requests:
@@ -105,7 +94,8 @@ def landing_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.Sensor
 
 
 def _next(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None, home: Home) -> Step | str:
-    under_way = instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY), limit=1)
+    end_killed_runs(instance)
+    under_way = instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY), limit=1)
     if under_way:
         return f"{under_way[0].job_name} is running"
     if repository is None:
@@ -122,9 +112,18 @@ def _next(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | No
     description="Starts the next job some of whose assets no longer stand on what they were computed from.",
 )
 def catch_up_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunRequest | dg.SkipReason:
-    """One run at a time, so that no table is computed from inputs that are just being replaced."""
+    """One run at a time, so that no table is computed from inputs that are just being replaced.
+
+    The cursor holds the last step: one that is due again on the same inputs and code did not bring what it was due
+    for, and is not repeated.
+    """
     step = _next(context.instance, context.repository_def, home)
-    return dg.SkipReason(step) if isinstance(step, str) else request(step)
+    if isinstance(step, str):
+        return dg.SkipReason(step)
+    if context.cursor == step.fingerprint:
+        return dg.SkipReason(f"{step.job} ran on these very inputs; {step.why} all the same")
+    context.update_cursor(step.fingerprint)
+    return request(step)
 
 
 @dg.schedule(
@@ -133,7 +132,7 @@ def catch_up_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunRe
     cron_schedule="0 5 * * *",
     execution_timezone=timezone(),
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Brings everything downstream of the drops up to date, should the catch-up sensor be switched off.",
+    description="Brings people, value, segments and predictions up to the newest day, whether or not the sensor is on.",
 )
 def daily_schedule(context: dg.ScheduleEvaluationContext, home: Home) -> dg.RunRequest | dg.SkipReason:
     """The first job that is due; the catch-up sensor goes on from there."""

@@ -4,6 +4,7 @@ What a table holds and how it is computed is said where the asset is defined, or
 """
 
 import base64
+import datetime as dt
 import hashlib
 import io
 import json
@@ -25,12 +26,11 @@ PACKAGE = Path(__file__).parents[1]
 
 DAY_COLUMN = "cer/day_column"
 """Asset metadata: the column that holds the day of a table on the daily grid."""
-COLUMNS = "cer/columns"
-"""Asset metadata: column -> what it holds."""
-LINEAGE = "cer/lineage"
-"""Asset metadata of a table that Python computes: column -> the (`schema/table`, column) pairs it comes from."""
-HISTORY = "cer/history"
-"""Asset metadata: a table on the daily grid that is wanted for every loaded day, not only for the newest."""
+SCHEMA, LINEAGE = "dagster/column_schema", "dagster/column_lineage"
+"""Dagster's own keys: on the definition they say what columns hold and where they come from, on a materialization also
+of what type they are."""
+REPLACES = "cer/replaces"
+"""Output metadata of a table laid out by day but not partitioned in Dagster: the days its rows replace."""
 INPUTS = "cer/inputs"
 """Materialization metadata: asset key -> the state it was read in. Catching up compares it with the state of now."""
 
@@ -57,9 +57,10 @@ def table_metadata(
     columns: Mapping[str, str], day_column: str | None = None, origins: Mapping[str, Sequence[Origin]] | None = None
 ) -> dict[str, Any]:
     """Definition metadata of an asset that is a table."""
-    metadata: dict[str, Any] = {COLUMNS: dict(columns)}
+    schema = dg.TableSchema([dg.TableColumn(name, "", description) for name, description in columns.items()])
+    metadata: dict[str, Any] = {SCHEMA: schema}
     if origins:
-        metadata[LINEAGE] = {column: [list(pair) for pair in pairs] for column, pairs in origins.items()}
+        metadata[LINEAGE] = lineage(origins)
     return metadata | ({DAY_COLUMN: day_column} if day_column else {})
 
 
@@ -77,10 +78,10 @@ def lineage(columns: Mapping[str, Sequence[Sequence[str]]]) -> dg.TableColumnLin
 
 
 def code_of(*packages: str) -> str:
-    """A code version that moves with the source of the packages an asset calls."""
+    """A code version that moves with the packages an asset calls, their data files, and their faces under `defs/`."""
     digest = hashlib.sha256()
-    for package in packages:
-        for path in sorted((PACKAGE / package).rglob("*.py")):
+    for folder in (PACKAGE / place for package in packages for place in (package, f"defs/{package}")):
+        for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc"):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -124,7 +125,7 @@ def python_table(
         code_version=spec.code_version,
         partitions_def=spec.partitions_def,
         backfill_policy=dg.BackfillPolicy.single_run() if daily else None,
-        metadata={name: value for name, value in spec.metadata.items() if name.startswith("cer/")}
+        metadata=table_metadata(columns, "as_of" if daily else None, origins)
         | ({} if stands_on is None else {STANDS_ON: list(stands_on)}),
         io_manager_key="lake_tables",
     )
@@ -218,7 +219,7 @@ def with_version(context: dg.OutputContext, home: Home, version: str) -> None:
     step.set_data_version(key, dg.DataVersion(version))
     partitions = list(context.asset_partition_keys) if context.has_asset_partitions else [None]
     graph = cast("Graph", step.job_def.asset_layer.asset_graph)
-    states = input_states(step.instance, graph, home.lake, key, partitions[-1])
+    states = input_states(step.instance, graph, home, key, partitions[-1])
     context.add_output_metadata({INPUTS: dg.MetadataValue.json(states)})
 
 
@@ -230,25 +231,25 @@ class LakeTables(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame) -> None:
         """Publish the frame and describe what was published."""
         name, metadata = name_of(context.asset_key), context.definition_metadata
-        if origins := cast("dict[str, list[list[str]]]", metadata.get(LINEAGE) or {}):
-            context.add_output_metadata({"dagster/column_lineage": lineage(origins)})
+        if isinstance(origins := metadata.get(LINEAGE), dg.TableColumnLineage | dg.TableColumnLineageMetadataValue):
+            context.add_output_metadata({LINEAGE: origins})
         day_column = cast("str | None", metadata.get(DAY_COLUMN))
-        keys = as_days(context.asset_partition_keys) if day_column and context.has_asset_partitions else None
+        keys = _days_of(context, day_column)
         done = self.home.lake.publish(name, obj, partition_by=day_column, keys=keys)
         with_version(context, self.home, done.content)
         context.add_output_metadata(
             {
-                "dagster/row_count": done.rows,
+                "dagster/row_count": done.table_rows,
                 "dagster/uri": self.home.lake.uri(name),
                 "dagster/table_name": name,
-                "dagster/column_schema": schema_of(obj, cast("dict[str, str]", metadata.get(COLUMNS) or {})),
+                SCHEMA: schema_of(obj, _descriptions(metadata.get(SCHEMA))),
                 "table version": done.version,
                 "changed": done.changed,
                 "size": dg.MetadataValue.text(f"{done.bytes / 1e6:,.1f} MB"),
                 "content hash": done.content,
             }
         )
-        if keys is not None and day_column is not None:
+        if context.has_asset_partitions and day_column is not None:
             self._count_by_day(context, obj, day_column)
 
     def _count_by_day(self, context: dg.OutputContext, frame: pl.DataFrame, day_column: str) -> None:
@@ -346,7 +347,7 @@ def sql_asset(file: SqlFile) -> dg.AssetsDefinition:
         code_version=file.code,
         partitions_def=days if file.day_column else None,
         backfill_policy=dg.BackfillPolicy.single_run() if file.day_column else None,
-        metadata=table_metadata(file.front.columns, file.day_column) | ({HISTORY: True} if file.front.history else {}),
+        metadata=table_metadata(file.front.columns, file.day_column),
         io_manager_key="lake_tables",
     )
     def build(context: dg.AssetExecutionContext, engine: Engine) -> dg.Output[pl.DataFrame]:
@@ -355,14 +356,31 @@ def sql_asset(file: SqlFile) -> dg.AssetsDefinition:
             frame = con.sql(file.body).pl()
             schemas = columns_of(con, [*file.reads, "run.days"])
         origins = column_lineage(file, frame.columns, schemas)
-        return dg.Output(frame, metadata={"dagster/column_lineage": lineage(origins)})
+        return dg.Output(frame, metadata={LINEAGE: lineage(origins)})
 
     return build
 
 
 def sql_assets_of(stage: str) -> list[dg.AssetsDefinition]:
     """The SQL files of one stage as assets."""
+    if not SQL_FOLDER.is_dir():
+        raise FileNotFoundError(f"{SQL_FOLDER} is missing: install the project from its checkout (pip install -e .)")
     return [sql_asset(file) for file in sql_files(SQL_FOLDER) if file.name.startswith(f"{stage}.")]
+
+
+def _days_of(context: dg.OutputContext, day_column: str | None) -> list[dt.date] | None:
+    """The days that an output replaces: the run's partitions, or those it names itself; None is the whole table."""
+    if day_column is None:
+        return None
+    if context.has_asset_partitions:
+        return as_days(context.asset_partition_keys)
+    named = context.output_metadata.get(REPLACES)
+    return as_days(str(named.value if isinstance(named, dg.TextMetadataValue) else named).split()) if named else None
+
+
+def _descriptions(schema: object) -> dict[str, str]:
+    schema = schema.schema if isinstance(schema, dg.TableSchemaMetadataValue) else schema
+    return {c.name: c.description or "" for c in schema.columns} if isinstance(schema, dg.TableSchema) else {}
 
 
 def schema_of(frame: pl.DataFrame, columns: Mapping[str, str]) -> dg.TableSchema:

@@ -14,6 +14,7 @@ def _days() -> dg.DailyPartitionsDefinition:
         start_date=first_day().isoformat(),
         end_date=(end + dt.timedelta(days=1)).isoformat() if end else None,
         timezone=timezone(),
+        end_offset=0 if end else 1,  # today's drops may come today
     )
 
 

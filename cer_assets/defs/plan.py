@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
-from dagster import AssetKey, DagsterInstance
+from dagster import AssetCheckKey, AssetKey, DagsterInstance
 
-from cer_assets.defs.io import HISTORY, INPUTS
+from cer_assets.defs.io import INPUTS
 from cer_assets.defs.partitions import days
 from cer_assets.defs.provenance import CODE_VERSION, Graph, input_states, latest, stands_on, tag
 from cer_assets.defs.resources import LEDGER, Home, feeds
 from cer_assets.feeds import Drop, Feed, fingerprint, list_drops, unknown_names, unreadable_names
 from cer_assets.lake import stretches
 
-LOAD, PURCHASES = "load", "transactions"
+LOAD, HISTORY_JOB, PURCHASES = "load", "history", "transactions"
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,20 @@ class Step:
     last: str | None = None
     why: str = ""
     states: str = field(default="", repr=False)
+    runs: str = field(default="", repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same step on the same inputs and code."""
+        return self._hash(self.states)
 
     @property
     def key(self) -> str:
-        """The same for the same step on the same inputs: a run key, so that a failed step is not asked for again."""
-        text = json.dumps([self.job, [a.path for a in self.assets], self.first, self.last, self.states])
+        """A run key: a step that failed is not asked for again before something moved."""
+        return self._hash(self.states, self.runs)
+
+    def _hash(self, *more: str) -> str:
+        text = json.dumps([self.job, [a.path for a in self.assets], self.first, self.last, *more])
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     @property
@@ -55,7 +64,7 @@ def due_loads(home: Home) -> list[Step]:
     steps: list[Step] = []
     for feed in feeds().values():
         drops = list_drops(home.landing, feed.feed)
-        steps += load_steps(feed, not_entered(home, feed, drops), len(drops))
+        steps += load_steps(home, feed, not_entered(home, feed, drops), len(drops))
     return steps
 
 
@@ -64,35 +73,55 @@ def stray_files(home: Home) -> list[str]:
     if not home.landing.is_dir():
         return []
     known = sorted(feeds())
+    first, last = days.get_first_partition_key(), days.get_last_partition_key()
     strays = [f"{name}: no feed has this name" for name in unknown_names(home.landing, known)]
-    return strays + [
-        f"{feed}/{name}: expected <YYYY-MM-DD>[.anything].csv, .csv.gz, .parquet or .ndjson"
-        for feed in known
-        for name in unreadable_names(home.landing, feed)
-    ]
+    return (
+        strays
+        + [
+            f"{feed}/{name}: expected <YYYY-MM-DD>[.anything].csv, .csv.gz, .parquet or .ndjson"
+            for feed in known
+            for name in unreadable_names(home.landing, feed)
+        ]
+        + [
+            f"{feed}/{drop.name}: the daily grid runs from {first} to {last}"
+            for feed in known
+            for drop in list_drops(home.landing, feed)
+            if not days.has_partition_key(str(drop.day))
+        ]
+    )
 
 
 def not_entered(home: Home, feed: Feed, drops: Sequence[Drop]) -> list[Drop]:
-    """Of some drops those that the ledger does not hold with this content."""
-    if not drops or not home.lake.exists(LEDGER):
-        return list(drops)
-    ledger = home.lake.scan(LEDGER).filter(pl.col("feed") == feed.feed).select("file", "fingerprint").collect()
-    known = dict(ledger.iter_rows())
-    return [d for d in drops if known.get(d.name) != fingerprint(d)]
+    """Of some drops those that the ledger does not hold with this content, read by this layout."""
+    known = _entered(home, feed)
+    inside = [d for d in drops if days.has_partition_key(str(d.day))]
+    return [d for d in inside if d.name not in known or known[d.name] != (fingerprint(d), feed.version)]
 
 
-def load_steps(feed: Feed, drops: Sequence[Drop], total: int) -> list[Step]:
+def _entered(home: Home, feed: Feed) -> dict[str, tuple[str, str]]:
+    """File -> fingerprint and layout version, as the ledger holds them."""
+    if not home.lake.exists(LEDGER):
+        return {}
+    ledger = home.lake.scan(LEDGER).filter(pl.col("feed") == feed.feed)
+    return {
+        file: (mark, layout)
+        for file, mark, layout in ledger.select("file", "fingerprint", "layout").collect().iter_rows()
+    }
+
+
+def load_steps(home: Home, feed: Feed, drops: Sequence[Drop], total: int) -> list[Step]:
     """The runs that load some drops: one a stretch of days of a daily feed, one for any other feed."""
     if not drops:
         return []
     assets = (AssetKey(["raw", feed.feed]),)
     why = f"{feed.feed}: {len(drops)} of {total} drops are new or were replaced"
-    # Size and time, not content: a drop that went from A to B and back to A must be loaded a third time.
-    marks = json.dumps(sorted((d.name, d.bytes, d.path.stat().st_mtime_ns) for d in drops))
+    # What is there and what was loaded before: a drop that went from A to B and back to A must be loaded a third time.
+    marks = sorted((d.name, d.bytes, d.path.stat().st_mtime_ns) for d in drops)
+    states = json.dumps([marks, sorted(_entered(home, feed).items()), feed.version])
     if feed.partitions != "daily":
-        return [Step(LOAD, assets, why=why, states=marks)]
+        return [Step(LOAD, assets, why=why, states=states)]
     spans = stretches(sorted({d.day for d in drops}))
-    return [Step(LOAD, assets, str(first), str(last), why, marks) for first, last in spans]
+    return [Step(LOAD, assets, str(first), str(last), why, states) for first, last in spans]
 
 
 def newest_day(home: Home) -> dt.date | None:
@@ -104,16 +133,32 @@ def newest_day(home: Home) -> dt.date | None:
 
 
 def held_back(instance: DagsterInstance, graph: Graph) -> dict[AssetKey, list[str]]:
-    """Assets that stand on one whose blocking check failed when it was last evaluated, and which check that is."""
-    blocking = [key for key in graph.asset_check_keys if graph.get(key).blocking]
-    newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(blocking)
+    """Assets that stand on one whose blocking check did not pass when it was last asked for, and which check that is.
+
+    A check that was planned and never answered, since its run was killed or the check itself failed, has not passed.
+    """
     held: dict[AssetKey, list[str]] = {}
-    for check, record in sorted(newest.items(), key=lambda item: str(item[0])):
-        evaluation = record.event.asset_check_evaluation if record.event else None
-        if evaluation is not None and not evaluation.passed:
+    for check, passed in _blocking(instance, graph):
+        if not passed:
             for key in _standing_on(graph, check.asset_key):
                 held.setdefault(key, []).append(f"{check.asset_key.to_user_string()}:{check.name}")
     return held
+
+
+def _blocking(instance: DagsterInstance, graph: Graph) -> list[tuple[AssetCheckKey, bool | None]]:
+    """Each blocking check that was ever asked for, and whether it passed; None where it never answered."""
+    wanted = [key for key in graph.asset_check_keys if graph.get(key).blocking]
+    newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(wanted)
+    answers: list[tuple[AssetCheckKey, bool | None]] = []
+    for check, record in sorted(newest.items(), key=lambda item: str(item[0])):
+        evaluation = record.event.asset_check_evaluation if record.event else None
+        answers.append((check, None if evaluation is None else evaluation.passed))
+    return answers
+
+
+def _unanswered(instance: DagsterInstance, graph: Graph) -> set[AssetKey]:
+    """Assets that a run left without the answer of a blocking check: they are due again, and their checks with them."""
+    return {check.asset_key for check, passed in _blocking(instance, graph) if passed is None}
 
 
 def _standing_on(graph: Graph, root: AssetKey) -> set[AssetKey]:
@@ -138,17 +183,23 @@ def next_step(
     day = newest_day(home)
     if day is None:
         return "no purchases were loaded yet"
-    held = held_back(instance, graph)
+    held, unanswered = held_back(instance, graph), _unanswered(instance, graph)
+    if again := _load_again(instance, home, unanswered):
+        return again
     waiting: list[str] = []
     for job, wanted in jobs.items():
-        due = _due(instance, graph, home, wanted, day)
+        if job == HISTORY_JOB:
+            if step := _history(instance, graph, home, wanted, held):
+                return step
+            continue
+        due = _due(instance, graph, home, wanted, day, unanswered)
         waiting += [f"{key.to_user_string()} waits for {', '.join(held[key])}" for key in due if key in held]
         free = tuple(key for key in due if key not in held)
         if free:
             return _step(instance, graph, home, job, free, day)
     if waiting:
         return f"held back by a blocking check: {'; '.join(waiting[:3])}"
-    return _history(instance, graph, home, held) or f"everything stands on {day}"
+    return f"everything stands on {day}"
 
 
 def _step(
@@ -158,27 +209,49 @@ def _step(
     grids = [grid for key in assets if (grid := graph.get(key).partitions_def) is not None]
     other = [grid.get_partition_keys() for grid in grids if grid != days]
     first, last = (other[0][0], other[0][-1]) if other else (str(day), str(day))
-    states = [
-        # The asset's own run belongs to it: inputs that go from A to B and back to A are a third step, not the first.
-        (
-            entry.run_id if (entry := latest(instance, key, None)) else None,
-            input_states(instance, graph, home.lake, key, str(day)),
-        )
-        for key in assets
-    ]
+    inputs = [(graph.get(key).code_version, input_states(instance, graph, home, key, str(day))) for key in assets]
+    # The assets' own runs belong to the key: inputs that go from A to B and back to A are a third step, not the first.
+    runs = [entry.run_id if (entry := latest(instance, key, None)) else None for key in assets]
     why = f"{len(assets)} assets do not stand on {day} yet"
-    return Step(job, assets, first if grids else None, last if grids else None, why, json.dumps(states))
+    return Step(
+        job, assets, first if grids else None, last if grids else None, why, json.dumps(inputs), json.dumps(runs)
+    )
+
+
+def _load_again(instance: DagsterInstance, home: Home, unanswered: set[AssetKey]) -> Step | None:
+    """A load that was killed between its rows and its checks: the newest day again, for the sake of the checks."""
+    for key in sorted(key for key in unanswered if key.path[0] == "raw"):
+        feed, entry = feeds()[key.path[1]], latest(instance, key, None)
+        ledger = home.lake.scan(LEDGER).filter(pl.col("feed") == feed.feed) if home.lake.exists(LEDGER) else None
+        day = None if ledger is None else ledger.select(pl.col("delivered_on").max()).collect().item()
+        if entry is not None and day is not None:
+            part = str(day) if feed.partitions == "daily" else None
+            return Step(LOAD, (key,), part, part, f"{feed.feed}: a load ended before its checks", entry.run_id)
+    return None
 
 
 def _due(
-    instance: DagsterInstance, graph: Graph, home: Home, wanted: Sequence[AssetKey], day: dt.date
+    instance: DagsterInstance,
+    graph: Graph,
+    home: Home,
+    wanted: Sequence[AssetKey],
+    day: dt.date,
+    unanswered: set[AssetKey],
 ) -> list[AssetKey]:
-    """Of the assets of one job those that are missing or stale, and those of the job that stand on them."""
-    due: list[AssetKey] = []
-    for key in (k for k in graph.toposorted_asset_keys if k in set(wanted)):
-        if stands_on(graph, key) & set(due) or _stale(instance, graph, home, key, str(day)):
-            due.append(key)
-    return due
+    """Of the assets of one job those that are missing, stale or unchecked, and those of the job that stand on them.
+
+    Assets that one function computes are due together.
+    """
+    due: set[AssetKey] = set()
+    ordered = [key for key in graph.toposorted_asset_keys if key in set(wanted)]
+    for key in ordered:
+        if stands_on(graph, key) & due or key in unanswered or _stale(instance, graph, home, key, str(day)):
+            due |= {key} | set(graph.get(key).execution_set_asset_keys)
+    # What stands on a sibling that became due after it was looked at.
+    for key in ordered:
+        if stands_on(graph, key) & due:
+            due |= {key} | set(graph.get(key).execution_set_asset_keys)
+    return [key for key in ordered if key in due]
 
 
 def _stale(instance: DagsterInstance, graph: Graph, home: Home, key: AssetKey, day: str) -> bool:
@@ -196,19 +269,21 @@ def _part_stale(instance: DagsterInstance, graph: Graph, home: Home, key: AssetK
     return (
         recorded is None
         or tag(entry, CODE_VERSION) != graph.get(key).code_version
-        or recorded.value != input_states(instance, graph, home.lake, key, part)
+        or recorded.value != input_states(instance, graph, home, key, part)
     )
 
 
-def _history(instance: DagsterInstance, graph: Graph, home: Home, held: Mapping[AssetKey, list[str]]) -> Step | None:
+def _history(
+    instance: DagsterInstance, graph: Graph, home: Home, wanted: Sequence[AssetKey], held: Mapping[AssetKey, list[str]]
+) -> Step | None:
     """The newest stretch of loaded days that a table with a history lacks; a past day stays as it was known then."""
     loaded = set(home.lake.scan(LEDGER).filter(pl.col("feed") == PURCHASES).collect()["delivered_on"])
-    for key in graph.toposorted_asset_keys:
-        if not graph.get(key).metadata.get(HISTORY) or key in held:
-            continue
+    for key in wanted:
         have = {dt.date.fromisoformat(part) for part in instance.get_materialized_partitions(key)}
         missing = list(stretches(sorted(loaded - have)))
-        if missing:
+        if missing and have and key not in held:
             first, last = missing[-1]
-            return Step("history", (key,), str(first), str(last), f"{key.to_user_string()} lacks days of its history")
+            why = f"{key.to_user_string()} lacks days of its history"
+            states = json.dumps(input_states(instance, graph, home, key, str(last)))
+            return Step(HISTORY_JOB, (key,), str(first), str(last), why, states)
     return None

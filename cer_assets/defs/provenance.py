@@ -7,7 +7,7 @@ from typing import Protocol, cast, overload
 from dagster import AssetCheckKey, AssetKey, AssetRecordsFilter, DagsterInstance, EventLogEntry, PartitionsDefinition
 
 from cer_assets.defs.partitions import days
-from cer_assets.lake import Lake
+from cer_assets.defs.resources import Home
 
 DATA_VERSION = "dagster/data_version"
 CODE_VERSION = "dagster/code_version"
@@ -39,6 +39,11 @@ class Node(Protocol):
     @property
     def metadata(self) -> Mapping[str, object]:
         """What its definition says."""
+        ...
+
+    @property
+    def execution_set_asset_keys(self) -> AbstractSet[AssetKey]:
+        """The assets that can only be materialized together with it, itself among them."""
         ...
 
 
@@ -96,34 +101,34 @@ def stands_on(graph: Graph, key: AssetKey) -> set[AssetKey]:
 
 
 def input_states(
-    instance: DagsterInstance, graph: Graph, lake: Lake, key: AssetKey, partition: str | None
+    instance: DagsterInstance, graph: Graph, home: Home, key: AssetKey, partition: str | None
 ) -> dict[str, str | None]:
     """The state of everything that the asset stands on, by `schema/table`."""
     child = graph.get(key)
     return {
-        parent.to_user_string(): _state(instance, graph.get(parent), lake, parent, child, partition)
+        parent.to_user_string(): _state(instance, graph.get(parent), home, parent, child, partition)
         for parent in sorted(stands_on(graph, key))
     }
 
 
 def _state(
-    instance: DagsterInstance, node: Node, lake: Lake, key: AssetKey, child: Node, partition: str | None
+    instance: DagsterInstance, node: Node, home: Home, key: AssetKey, child: Node, partition: str | None
 ) -> str | None:
-    """As the child sees it: the day it shares with the child, or the whole of it.
+    """As the child sees it.
 
-    A day's data version moves with that day; of a table as of days, what has no day of its own sees the newest; a raw
-    table moves with its Delta version, which stands still when rows are written that were there before; a model by
-    bucket moves with any bucket.
+    A raw table is in the state of its Delta version, which stands still when rows are written that were there before;
+    a model in that of its champion, so that a rollback is seen; a table as of days in that of the child's day, or of
+    the newest where the child has none; any other in that of its data version.
     """
-    grid, name = node.partitions_def, ".".join(key.path)
+    grid, table, model = node.partitions_def, ".".join(key.path), "_".join(key.path)
+    if key.path[0] == "raw":
+        return f"version {home.lake.version(table)}" if home.lake.exists(table) else None
     if grid is None:
-        return tag(latest(instance, key, None), DATA_VERSION)
-    if grid == days and key.path[0] == "raw":
-        return f"version {lake.version(name)}" if lake.exists(name) else None
+        return home.models.champion(model) or tag(latest(instance, key, None), DATA_VERSION)
     if grid == days:
         seen = (
             partition if child.partitions_def == days else max(instance.get_materialized_partitions(key), default=None)
         )
         return tag(latest(instance, key, seen), DATA_VERSION)
-    parts = [tag(latest(instance, key, part), DATA_VERSION) for part in grid.get_partition_keys()]
-    return ",".join(part or "-" for part in parts) if any(parts) else None
+    champions = [home.models.champion(f"{model}-{part}") for part in grid.get_partition_keys()]
+    return ",".join(champion or "-" for champion in champions) if any(champions) else None

@@ -31,7 +31,7 @@ def first_day() -> dt.date:
 
 
 def last_day() -> dt.date | None:
-    """`CER_LAST_DAY`: where the daily grid ends; unset, it ends yesterday."""
+    """`CER_LAST_DAY`: where the daily grid ends; unset, it ends today."""
     day = os.environ.get("CER_LAST_DAY")
     return dt.date.fromisoformat(day) if day else None
 

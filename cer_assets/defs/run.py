@@ -16,17 +16,15 @@ from pathlib import Path
 from typing import cast
 
 import dagster as dg
-import psutil
 from sqlalchemy import Engine, event
 
 from cer_assets.defs.automation import job_assets
 from cer_assets.defs.plan import LOAD, Step, due_loads, next_step, stray_files
+from cer_assets.defs.processes import UNDER_WAY, end_killed_runs, this_process
 from cer_assets.defs.provenance import Graph, latest
 from cer_assets.defs.resources import Home, home_from_environment
 from cer_assets.sample import write_sample
 
-_PROCESS = "cer/process"
-"""Run tag: the process that executes it, so that the next call can tell a killed run from a running one."""
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -40,6 +38,7 @@ def main() -> int:
     home = Home(root=home_from_environment())
     began = time.monotonic()
     prepare(home)
+    event.listen(Engine, "connect", _commit_without_waiting)
     if not arguments.no_sample and not _has_drops(home):
         _say("writing the sample's drops")
         write_sample(Path(home.root), customers=arguments.customers, days=arguments.days)
@@ -58,7 +57,6 @@ def prepare(home: Home) -> None:
 _held_open: dict[str, sqlite3.Connection] = {}
 
 
-@event.listens_for(Engine, "connect")
 def _commit_without_waiting(connection: object, _: object) -> None:
     """A year of days is thousands of commits to the instance's SQLite; do not wait for the disk at each of them.
 
@@ -80,6 +78,9 @@ def _run(home: Home, instance: dg.DagsterInstance, began: float) -> int:
     definitions = defs()
     graph = cast("Graph", definitions.resolve_asset_graph())
     end_killed_runs(instance)
+    if others := instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY), limit=1):
+        _say(f"the run {others[0].run_id[:8]} of {others[0].job_name} is under way: wait for it, or end it in the UI")
+        return 1
     for stray in stray_files(home):
         _say(f"landing zone: {stray}")
     seconds: Counter[str] = Counter()
@@ -92,7 +93,7 @@ def _run(home: Home, instance: dg.DagsterInstance, began: float) -> int:
         verdict = "done" if result.success else "FAILED"
         _say(f"{step.job}: {step.why} ... {verdict} in {time.monotonic() - started:.1f} s")
         _say_failures(result)
-        if failed and step.job != LOAD:
+        if not result.success and step.job != LOAD:
             break
     if not seconds:
         _say("nothing to do")
@@ -116,7 +117,7 @@ def _due(home: Home, instance: dg.DagsterInstance, graph: Graph) -> Iterator[Ste
     yield from due_loads(home)
     done: set[Step] = set()
     while isinstance(step := next_step(instance, graph, home, job_assets(graph)), Step):
-        step = replace(step, states="")
+        step = replace(step, states="", runs="")
         if step in done:
             return
         done.add(step)
@@ -128,27 +129,10 @@ def _execute(definitions: dg.Definitions, instance: dg.DagsterInstance, step: St
     return definitions.resolve_job_def(step.job).execute_in_process(
         instance=instance,
         asset_selection=list(step.assets),
-        tags=step.tags | {_PROCESS: f"{os.getpid()}:{psutil.Process().create_time():.0f}"},
+        tags=step.tags | this_process(),
         run_config=_QUIET,
         raise_on_error=False,
     )
-
-
-def end_killed_runs(instance: dg.DagsterInstance) -> int:
-    """Mark runs as failed whose process is gone; returns how many."""
-    started = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]))
-    gone = [run for run in started if _PROCESS in run.tags and not _alive(run.tags[_PROCESS])]
-    for run in gone:
-        instance.report_run_failed(run, "the process that executed this run is gone; it is run again where it is due")
-    return len(gone)
-
-
-def _alive(process: str) -> bool:
-    pid, created = process.split(":")
-    try:
-        return f"{psutil.Process(int(pid)).create_time():.0f}" == created
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _seconds_by_stage(result: dg.ExecuteInProcessResult) -> Counter[str]:

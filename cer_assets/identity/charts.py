@@ -40,7 +40,7 @@ def score_histogram(scores: pl.DataFrame, model: Model) -> alt.LayerChart:
         )
     )
     cut = alt.Chart(pl.DataFrame({"cut": [model.cut]})).mark_rule(color="#c8553d", strokeDash=[5, 3]).encode(x="cut:Q")
-    return alt.layer(bars, cut).properties(width=WIDTH, height=200)
+    return alt.LayerChart(layer=[bars, cut]).properties(width=WIDTH, height=200)
 
 
 def cluster_sizes(sizes: pl.DataFrame) -> alt.Chart:

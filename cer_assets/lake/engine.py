@@ -1,6 +1,7 @@
 """DuckDB over the lake: a clean connection, and each table as a view named by its address."""
 
 from collections.abc import Iterable, Mapping
+from urllib.parse import unquote
 
 import duckdb
 import polars as pl
@@ -68,7 +69,7 @@ def view_over(lake: Lake, table: str, version: int | None = None) -> exp.Expr:
 
 
 def _read_parquet(files: list[str], partitions: list[tuple[str, str]]) -> exp.Expr:
-    paths = exp.Array(expressions=[exp.Literal.string(f.removeprefix("file://")) for f in files])
+    paths = exp.Array(expressions=[exp.Literal.string(unquote(f.removeprefix("file://"))) for f in files])
     options = [exp.EQ(this=exp.column("union_by_name"), expression=exp.true())]
     if partitions:
         types = exp.Struct(

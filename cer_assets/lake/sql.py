@@ -26,7 +26,6 @@ class FrontMatter(BaseModel):
     description: str
     owners: list[str] = Field(min_length=1)
     partitions: dict[str, str] = Field(default_factory=dict, description="grid -> column, such as {daily: as_of}")
-    history: bool = Field(default=False, description="wanted for every day there is, not only for the newest")
     personal: bool = Field(default=False, description="some column identifies a person")
     columns: dict[str, str] = Field(min_length=1, description="column -> what it holds")
 

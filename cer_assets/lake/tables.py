@@ -23,12 +23,13 @@ class MissingTable(LookupError):
 class Published:
     """What a call of `Lake.publish` left behind.
 
-    `version` is the table's Delta version, `rows` and `content` speak of the rows handed over, `bytes` of the files of
-    the whole table, and `changed` says whether a new version was needed to hold them.
+    `version` is the table's Delta version, `rows` and `content` speak of the rows handed over, `table_rows` and `bytes`
+    of the whole table, and `changed` says whether a new version was needed to hold them.
     """
 
     version: int
     rows: int
+    table_rows: int
     bytes: int
     content: str
     changed: bool
@@ -138,8 +139,9 @@ class Lake:
 
     def _published(self, table: str, rows: int, content: str, *, changed: bool) -> Published:
         opened = self.open(table)
-        sizes = pl.DataFrame(opened.get_add_actions(flatten=True))["size_bytes"]
-        return Published(opened.version(), rows, int(sizes.sum()), content, changed)
+        files = pl.DataFrame(opened.get_add_actions(flatten=True))
+        table_rows, size = int(files["num_records"].sum()), int(files["size_bytes"].sum())
+        return Published(opened.version(), rows, table_rows, size, content, changed)
 
 
 def _storable(frame: pl.DataFrame, table: str) -> pl.DataFrame:

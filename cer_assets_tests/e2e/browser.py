@@ -1,6 +1,7 @@
 """Debian's Chromium, headless: open a page, wait until it shows what it should, take its picture."""
 
 import tempfile
+import time
 from pathlib import Path
 
 from selenium import webdriver
@@ -14,7 +15,9 @@ FLAGS = (
 )
 
 
-def open_page(url: str, picture: Path, words: list[str], size: tuple[int, int] = (1680, 1050)) -> str:
+def open_page(
+    url: str, picture: Path, words: list[str], size: tuple[int, int] = (1680, 1050), click: tuple[str, ...] = ()
+) -> str:
     """The text of a page once all the words are on it; a picture of it is left behind."""
     with tempfile.TemporaryDirectory() as profile:
         options = webdriver.ChromeOptions()
@@ -27,6 +30,9 @@ def open_page(url: str, picture: Path, words: list[str], size: tuple[int, int] =
             _skip_greeting(driver)
             waiting = WebDriverWait(driver, 60)
             waiting.until(lambda d: all(word in d.find_element(By.TAG_NAME, "body").text for word in words))
+            for text in click:
+                driver.find_element(By.XPATH, f"//*[normalize-space()='{text}']").click()
+                time.sleep(1)
             picture.parent.mkdir(parents=True, exist_ok=True)
             driver.save_screenshot(str(picture))
             return driver.find_element(By.TAG_NAME, "body").text
@@ -39,3 +45,4 @@ def _skip_greeting(driver: webdriver.Chrome) -> None:
     WebDriverWait(driver, 60).until(lambda d: d.find_element(By.TAG_NAME, "body").text.strip())
     for button in driver.find_elements(By.XPATH, "//button[normalize-space()='Skip']"):
         button.click()
+    time.sleep(2)  # the dialog fades, the graph is laid out

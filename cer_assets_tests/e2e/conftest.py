@@ -1,38 +1,21 @@
-"""A small home that was run once, and a live Dagster over it."""
+"""A live Dagster over a copy of the finished home."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cer_assets_tests.e2e.live import PROJECT, Live, environment
+from cer_assets_tests.conftest import copied
+from cer_assets_tests.e2e.live import Live
 
 
-def run_once(home: Path, *arguments: str) -> str:
-    """`make run` over a home; what it said."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cer_assets.defs.run", *arguments],
-        cwd=PROJECT,
-        env=environment(home),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def home(finished_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home to drop files into."""
+    return copied(finished_home, tmp_path_factory.mktemp("live") / "home")
 
 
-@pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """200 households, the year's last 120 days, everything materialized."""
-    folder = tmp_path_factory.mktemp("home")
-    run_once(folder, "--customers", "200", "--days", "120")
-    return folder
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def live(home: Path) -> Iterator[Live]:
     """The UI, the daemon and the code server, answering."""
     dagster = Live(home)

@@ -1,7 +1,6 @@
 """A live Dagster (webserver, daemon, code server) over a home folder, asked through its GraphQL."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 
 import psutil
 
-PROJECT = Path(__file__).parents[2]
+from cer_assets_tests.conftest import PROJECT, environment
 
 MATERIALIZATION = """
 query ($path: [String!]!, $partitions: [String!]) {
@@ -38,16 +37,6 @@ query ($name: String!) {
     repositoryName: "__repository__", repositoryLocationName: "cer_assets", sensorName: $name
   }) { ... on Sensor { sensorState { ticks(limit: 5) { status skipReason } } } }
 }"""
-
-
-def environment(home: Path) -> dict[str, str]:
-    """The environment of every process over this home."""
-    return os.environ | {
-        "CER_HOME": str(home),
-        "DAGSTER_HOME": str(home / "dagster"),
-        "CER_LAST_DAY": "2018-01-31",
-        "CER_SENSOR_SECONDS": "5",
-    }
 
 
 class Live:

@@ -1,6 +1,7 @@
 /* ---
 description: "A person: the golden record. Of each field the most recent value that any of the person's records holds, and which record that is."
 owners: ["team:data"]
+personal: true
 columns:
   customer_id: The person.
   records: Number of records that are this person.

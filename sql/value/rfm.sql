@@ -4,7 +4,6 @@ description: >-
   from 1 to 5 among the customers of that day.
 owners: ["team:data"]
 partitions: {daily: as_of}
-history: true
 columns:
   as_of: the day the figures are as of; its own purchases count
   customer_id: the customer

@@ -77,11 +77,16 @@ def records(**delivered: pl.DataFrame) -> dg.Output[pl.DataFrame]:
     return dg.Output(frame, metadata={"by source": table(by_source), "filled": table(filled)})
 
 
-class Asking(dg.Config):
+class Training(dg.Config):
+    """What training leaves to choose."""
+
+    seed: int = Field(default=0, description="Of every random choice.")
+
+
+class Asking(Training):
     """How many questions may be asked."""
 
     budget: int = Field(default=100, ge=0, description="Most answers about pairs that training may use.")
-    seed: int = Field(default=0, description="Of every random choice.")
 
 
 _LABELS = {
@@ -99,6 +104,7 @@ _LABELS = {
     origins={column: [("raw/pair_labels", column)] for column in _LABELS},
     ins={"records": read("identity/records"), "pair_labels": read("raw/pair_labels")},
     kinds=("dedupe",),
+    personal=True,
     stands_on=["raw/pair_labels"],
 )
 def labels(
@@ -113,7 +119,11 @@ def labels(
     given = pair_labels.with_columns(
         record_a=pl.min_horizontal("record_a", "record_b"), record_b=pl.max_horizontal("record_a", "record_b")
     )
-    known = pl.concat([*held, given.select(*_LABELS)]).unique(["record_a", "record_b", "by"], keep="last")
+    known = (
+        pl.concat([*held, given.select(*_LABELS)])
+        .sort("at", *_LABELS)
+        .unique(["record_a", "record_b", "by"], keep="last", maintain_order=True)
+    )
     at = pl.lit(records["updated_at"].max(), pl.Datetime("us"))
     if home.truth.exists():
         labeller = truth_labeller(pl.read_parquet(home.truth))
@@ -125,7 +135,10 @@ def labels(
         known = pl.concat([known, learned.labels.with_columns(at=at).select(*_LABELS)])
     elif known.is_empty():
         known = rule_labels(records, CUSTOMER_FIELDS, config.seed).with_columns(at=at).select(*_LABELS)
-    counts = known.group_by("by", "answer").len("answers").sort("by", "answer")
+    # Who a person is that answered is personal; whether it was a person is not.
+    kind = pl.when(pl.col("by").str.starts_with("rule")).then(pl.lit("rule")).when(pl.col("by") == STAND_IN)
+    who = kind.then(pl.lit(STAND_IN)).otherwise(pl.lit("people")).alias("answered by")
+    counts = known.group_by(who, "answer").len("answers").sort("answered by", "answer")
     return dg.Output(known.sort("record_a", "record_b", "by"), metadata={"answers": table(counts)})
 
 
@@ -135,7 +148,7 @@ def labels(
     kinds=["dedupe", "duckdb", "scikitlearn"],
     stands_on=["identity/labels"],
 )
-def identity_model(config: Asking, engine: Engine, records: pl.DataFrame, labels: pl.DataFrame) -> dg.Output[Model]:
+def identity_model(config: Training, engine: Engine, records: pl.DataFrame, labels: pl.DataFrame) -> dg.Output[Model]:
     """Blocking rules, weights of agreement and the cut, learned from the labels; trained anew when labels come in."""
     with engine.over() as con:
         learned = train(records, CUSTOMER_FIELDS, None, 0, config.seed, labels, connection=con)

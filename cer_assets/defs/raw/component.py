@@ -8,8 +8,9 @@ import dagster as dg
 import polars as pl
 from pydantic import BaseModel
 
-from cer_assets.defs.io import schema_of, table, table_metadata
+from cer_assets.defs.io import REPLACES, schema_of, table, table_metadata
 from cer_assets.defs.partitions import as_days, days
+from cer_assets.defs.plan import not_entered
 from cer_assets.defs.raw.checks import feed_checks
 from cer_assets.defs.resources import LEDGER, Home, timezone
 from cer_assets.feeds import (
@@ -69,19 +70,20 @@ def feed_assets(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         code_version=feed.version,
         partitions_def=grid,
         backfill_policy=dg.BackfillPolicy.single_run() if grid else None,
-        metadata=table_metadata(column_descriptions(CONTRACTS[feed.contract]), DELIVERED_ON if grid else None)
+        metadata=table_metadata(column_descriptions(CONTRACTS[feed.contract]), DELIVERED_ON)
         | {"personal columns": ", ".join(personal) or "none"},
         io_manager_key="lake_tables",
     )
     def load(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.Output[pl.DataFrame]]:
-        wanted = as_days(context.partition_keys) if grid else None
-        drops = _drops(home, feed, wanted)
+        drops = _drops(home, feed, as_days(context.partition_keys) if grid else None)
+        wanted = as_days(context.partition_keys) if grid else sorted({drop.day for drop in drops})
         context.log.info(f"{feed.feed}: reading {len(drops)} files, {sum(d.bytes for d in drops) / 1e6:,.1f} MB")
         delivery = read_drops(feed, drops, timezone())
         _keep_rejects(context, home, feed, delivery, wanted)
-        yield dg.Output(delivery.accepted, metadata=_figures(delivery))
+        replaced = {} if grid else {REPLACES: " ".join(map(str, wanted))}
+        yield dg.Output(delivery.accepted, metadata=_figures(delivery) | replaced)
         # The ledger comes last: a load that was killed before is not in it, so it is due again.
-        enter(home.lake, feed.feed, delivery.files, wanted)
+        enter(home.lake, feed, delivery.files, wanted)
 
     rejects = dg.AssetSpec(
         ["raw", f"{feed.feed}_rejects"],
@@ -101,11 +103,10 @@ def _keep_rejects(
     home: Home,
     feed: Feed,
     delivery: Delivery,
-    wanted: Sequence[dt.date] | None,
+    wanted: Sequence[dt.date],
 ) -> None:
     name = f"raw.{feed.feed}_rejects"
-    day_column = DELIVERED_ON if wanted is not None else None
-    done = home.lake.publish(name, delivery.rejects, partition_by=day_column, keys=wanted)
+    done = home.lake.publish(name, delivery.rejects, partition_by=DELIVERED_ON, keys=wanted)
     metadata: dict[str, Any] = {
         "rejected in this load": delivery.rejects.height,
         "reasons": _reasons(delivery),
@@ -115,16 +116,21 @@ def _keep_rejects(
     context.log_event(dg.AssetObservation(["raw", f"{feed.feed}_rejects"], metadata=metadata))
 
 
-def enter(lake: Lake, feed: str, files: pl.DataFrame, wanted: Sequence[dt.date] | None) -> None:
+def enter(lake: Lake, feed: Feed, files: pl.DataFrame, wanted: Sequence[dt.date]) -> None:
     """Enter what was read into the ledger of deliveries, in place of what it held for the feed and those days."""
-    if wanted is not None and lake.exists(LEDGER):
-        others = lake.scan(LEDGER).filter(pl.col("feed") == feed, ~pl.col(DELIVERED_ON).is_in(list(wanted)))
+    files = files.with_columns(layout=pl.lit(feed.version))
+    if lake.exists(LEDGER):
+        others = lake.scan(LEDGER).filter(pl.col("feed") == feed.feed, ~pl.col(DELIVERED_ON).is_in(list(wanted)))
         files = pl.concat([others.collect().select(files.columns), files])
-    lake.publish(LEDGER, files.sort("feed", DELIVERED_ON, "file"), partition_by="feed", keys=[feed])
+    lake.publish(LEDGER, files.sort("feed", DELIVERED_ON, "file"), partition_by="feed", keys=[feed.feed])
 
 
 def _drops(home: Home, feed: Feed, wanted: Sequence[dt.date] | None) -> list[Drop]:
-    drops = [d for d in list_drops(home.landing, feed.feed) if wanted is None or d.day in set(wanted)]
+    """The drops of some days; without days those of every day that has one not entered yet, or all if asked again."""
+    there = list_drops(home.landing, feed.feed)
+    if wanted is None:
+        wanted = sorted({d.day for d in not_entered(home, feed, there)} or {d.day for d in there})
+    drops = [d for d in there if d.day in set(wanted)]
     if not drops:
         span = f" for {wanted[0]} to {wanted[-1]}" if wanted else ""
         folder = home.landing / feed.feed

@@ -156,6 +156,7 @@ def recommendations(
     ins=_READS | {"purchases": read("value/purchases")},
     daily=True,
     kinds=("implicit",),
+    code=("value", "predict"),
 )
 def evaluation(
     context: dg.AssetExecutionContext,

@@ -1,0 +1,268 @@
+"""What is due, what is held back, and what the sensor asks for."""
+
+import datetime as dt
+import json
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from cer_assets.defs.automation import job_assets, landing_sensor
+from cer_assets.defs.plan import Step, due_loads, held_back, newest_day, next_step, stray_files
+from cer_assets.defs.processes import end_killed_runs
+from cer_assets.defs.provenance import Graph
+from cer_assets.defs.resources import Home
+from cer_assets.defs.wiring import resources
+
+HEADER = "basket_id,line,source,source_id,product_id,quantity,amount,discount,store_id,ordered_at"
+DAYS = [dt.date(2017, 1, day) for day in (1, 2, 4)]
+
+
+def drop(home: Home, day: dt.date, amount: str = "2.50") -> Path:
+    """A day's purchases: one line."""
+    path = home.landing / "transactions" / f"{day}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{HEADER}\nb{day},1,crm,1,p1,1,{amount},0,s1,{day}T15:00:00\n")
+    return path
+
+
+@pytest.fixture
+def shop(empty_home: Home) -> Home:
+    """A home with purchases of three days, the third day after a gap."""
+    for day in DAYS:
+        drop(empty_home, day)
+    return empty_home
+
+
+def load(project: dg.Definitions, instance: dg.DagsterInstance, home: Home, step: Step) -> dg.ExecuteInProcessResult:
+    """Run a step over the home."""
+    definitions = dg.Definitions.merge(
+        dg.Definitions(assets=project.assets, asset_checks=project.asset_checks, jobs=project.jobs),
+        dg.Definitions(resources=resources(home.root)),
+    )
+    return definitions.resolve_job_def(step.job).execute_in_process(
+        instance=instance, asset_selection=list(step.assets), tags=step.tags, raise_on_error=False
+    )
+
+
+def tick(home: Home, instance: dg.DagsterInstance, cursor: str | None) -> dg.SensorResult:
+    """One tick of the landing sensor."""
+    with dg.build_sensor_context(instance=instance, cursor=cursor, resources={"home": home}) as context:
+        return cast("dg.SensorResult", landing_sensor(context))
+
+
+def planned(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> None:
+    """Record what a run leaves behind that is killed before a check: the check planned, and never evaluated."""
+
+    @dg.asset_check(asset=key.asset_key, name=key.name, blocking=True)
+    def never() -> dg.AssetCheckResult:
+        raise dg.Failure("killed")
+
+    job = dg.define_asset_job("killed", dg.AssetSelection.checks(never))
+    dg.Definitions(asset_checks=[never], jobs=[job]).resolve_job_def("killed").execute_in_process(
+        instance=instance, raise_on_error=False
+    )
+
+
+def test_a_stretch_of_new_days_is_one_load(shop: Home) -> None:
+    assert [(s.first, s.last) for s in due_loads(shop)] == [("2017-01-01", "2017-01-02"), ("2017-01-04", "2017-01-04")]
+
+
+def test_what_was_loaded_is_due_no_more_until_its_content_changes(
+    project: dg.Definitions, instance: dg.DagsterInstance, shop: Home
+) -> None:
+    for step in due_loads(shop):
+        assert load(project, instance, shop, step).success
+    assert due_loads(shop) == []
+    path = drop(shop, DAYS[1])
+    os.utime(path, (1, 1))
+    assert due_loads(shop) == []
+    drop(shop, DAYS[1], "9.99")
+    assert [(s.first, s.last) for s in due_loads(shop)] == [("2017-01-02", "2017-01-02")]
+
+
+def test_a_day_dropped_again_replaces_it_and_leaves_the_others(
+    project: dg.Definitions, instance: dg.DagsterInstance, shop: Home
+) -> None:
+    for step in due_loads(shop):
+        load(project, instance, shop, step)
+    drop(shop, DAYS[1], "9.99")
+    for step in due_loads(shop):
+        load(project, instance, shop, step)
+    amounts = shop.read("raw.transactions").sort("delivered_on")["amount"]
+    assert [str(amount) for amount in amounts] == ["2.50", "9.99", "2.50"]
+    assert newest_day(shop) == DAYS[2]
+
+
+def test_the_sensor_asks_for_each_stretch_under_one_key_until_it_is_loaded_and_again_for_a_replaced_file(
+    project: dg.Definitions, instance: dg.DagsterInstance, shop: Home
+) -> None:
+    first = tick(shop, instance, None)
+    assert len(first.run_requests or []) == 2
+    waiting = tick(shop, instance, first.cursor)
+    assert [r.run_key for r in waiting.run_requests or []] == [r.run_key for r in first.run_requests or []]
+    for step in due_loads(shop):
+        load(project, instance, shop, step)
+    loaded = tick(shop, instance, waiting.cursor)
+    assert not loaded.run_requests
+    drop(shop, DAYS[0], "7.00")
+    again = tick(shop, instance, loaded.cursor)
+    (request,) = again.run_requests or []
+    assert request.run_key not in {r.run_key for r in first.run_requests or []}
+    assert request.tags["dagster/asset_partition_range_start"] == "2017-01-01"
+
+
+def test_a_file_that_goes_back_to_what_it_was_is_asked_for_a_third_time(
+    project: dg.Definitions, instance: dg.DagsterInstance, shop: Home
+) -> None:
+    keys: list[str | None] = []
+    cursor: str | None = None
+    for moment, amount in ((1, "1.00"), (2, "2.00"), (1, "1.00")):
+        os.utime(drop(shop, DAYS[2], amount), (moment, moment))
+        result = tick(shop, instance, cursor)
+        cursor = result.cursor
+        keys += [r.run_key for r in result.run_requests or []]
+        for step in due_loads(shop):
+            load(project, instance, shop, step)
+    assert len(set(keys)) == len(keys) == 4  # at first also for the two days before
+
+
+def test_files_still_being_written_are_left_alone_and_stray_ones_are_named(shop: Home) -> None:
+    (shop.landing / "transactions" / ".2017-01-05.csv.tmp").write_text("half")
+    (shop.landing / "transactions" / "yesterday.csv").write_text("x")
+    (shop.landing / "transaktions").mkdir()
+    assert len(due_loads(shop)) == 2
+    assert [name.split(":")[0] for name in stray_files(shop)] == ["transaktions", "transactions/yesterday.csv"]
+
+
+def test_a_blocking_check_that_failed_holds_back_all_that_stands_on_it(
+    project: dg.Definitions, instance: dg.DagsterInstance, shop: Home
+) -> None:
+    for step in due_loads(shop):
+        load(project, instance, shop, step)
+    graph = project.resolve_asset_graph()
+    assert held_back(instance, cast("Graph", graph)) == {}
+    path = shop.landing / "transactions" / "2017-01-05.csv"
+    path.write_text(f"{HEADER}\nb5,1,crm,1,p1,1,2.50,0,s1,2017-01-05T15:00:00\nb5,2,crm,1,p1,one,2.50,0,s1,never\n")
+    (step,) = due_loads(shop)
+    assert not load(project, instance, shop, step).success
+    held = held_back(instance, cast("Graph", graph))
+    assert held[dg.AssetKey(["recommend", "recommendations"])] == ["raw/transactions:little_rejected"]
+    assert dg.AssetKey(["identity", "links"]) not in held
+    due = next_step(instance, cast("Graph", graph), shop, job_assets(graph))
+    assert isinstance(due, Step)
+    assert not any(key in held for key in due.assets)
+
+    path.write_text(f"{HEADER}\nb5,1,crm,1,p1,1,2.50,0,s1,2017-01-05T15:00:00\n")
+    (step,) = due_loads(shop)
+    assert load(project, instance, shop, step).success
+    assert held_back(instance, cast("Graph", graph)) == {}
+
+
+def test_an_unreadable_file_fails_with_its_name_and_without_its_content(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home
+) -> None:
+    path = empty_home.landing / "transactions" / "2017-01-01.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"Wilhelmina Featherstonehaugh")
+    (step,) = due_loads(empty_home)
+    result = load(project, instance, empty_home, step)
+    errors = [str(e.step_failure_data.error) for e in result.all_events if e.is_step_failure]
+    assert "2017-01-01.parquet" in errors[0]
+    assert "Featherstonehaugh" not in "".join(errors)
+
+
+def test_a_check_that_was_planned_and_never_answered_holds_back_and_makes_its_asset_due(
+    project: dg.Definitions, instance: dg.DagsterInstance, shop: Home
+) -> None:
+    for step in due_loads(shop):
+        load(project, instance, shop, step)
+    graph = project.resolve_asset_graph()
+    key = dg.AssetCheckKey(dg.AssetKey(["raw", "transactions"]), "nothing_lost")
+    planned(instance, key)
+    assert dg.AssetKey(["recommend", "recommendations"]) in held_back(instance, cast("Graph", graph))
+    again = next_step(instance, cast("Graph", graph), shop, job_assets(graph))
+    assert isinstance(again, Step)
+    assert (again.job, again.first) == ("load", "2017-01-04")
+    assert load(project, instance, shop, again).success
+    assert held_back(instance, cast("Graph", graph)) == {}
+
+
+def test_assets_that_one_function_computes_are_due_together(
+    project: dg.Definitions, instance: dg.DagsterInstance, shop: Home
+) -> None:
+    for step in due_loads(shop):
+        load(project, instance, shop, step)
+    graph = project.resolve_asset_graph()
+    due = next_step(instance, cast("Graph", graph), shop, job_assets(graph))
+    assert isinstance(due, Step)
+    named = {key.to_user_string() for key in due.assets}
+    assert {"identity/history", "identity/edges", "identity/links"} <= named
+    instance.report_runless_asset_event(dg.AssetMaterialization(["identity", "history"]))
+    again = next_step(instance, cast("Graph", graph), shop, job_assets(graph))
+    assert isinstance(again, Step)
+    assert {key.to_user_string() for key in again.assets} == named
+
+
+def test_a_delivery_of_changes_adds_to_the_table_though_older_files_are_gone(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home
+) -> None:
+    folder = empty_home.landing / "consents"
+    folder.mkdir(parents=True)
+    for day in ("2017-01-01", "2017-02-01"):
+        path = folder / f"{day}.csv"
+        path.write_text(f"source,source_id,purpose,granted,at\ncrm,1,email,true,{day}T10:00:00\n")
+        (step,) = due_loads(empty_home)
+        assert load(project, instance, empty_home, step).success
+        path.unlink()
+    assert empty_home.read("raw.consents").height == 2
+
+
+def test_a_file_outside_the_grid_is_named_and_not_asked_for(shop: Home) -> None:
+    drop(shop, dt.date(2016, 12, 31))
+    assert len(due_loads(shop)) == 2
+    assert any("2016-12-31.csv: the daily grid runs from" in name for name in stray_files(shop))
+
+
+def test_a_run_whose_process_is_gone_is_marked_as_failed(instance: dg.DagsterInstance) -> None:
+    run = instance.create_run_for_job(
+        dg.job(name="j")(lambda: None), status=dg.DagsterRunStatus.STARTED, tags={"cer/process": "999999:1"}
+    )
+    assert end_killed_runs(instance) == 1
+    ended = instance.get_run_by_id(run.run_id)
+    assert ended is not None
+    assert ended.status == dg.DagsterRunStatus.FAILURE
+
+
+def test_every_asset_says_who_owns_it_what_it_is_and_of_what_kind(project: dg.Definitions) -> None:
+    for spec in project.resolve_all_asset_specs():
+        assert spec.owners, spec.key
+        assert spec.description, spec.key
+        assert spec.kinds, spec.key
+        assert spec.group_name == spec.key.path[0]
+
+
+def test_a_planted_person_is_found_in_no_metadata_log_or_event(
+    project: dg.Definitions, broken_home: Home, tmp_path: Path
+) -> None:
+    planted = {"FIRSTNAME": "Wilhelmina", "LASTNAME": "Featherstonehaugh", "EMAIL": "mina.f@plantedmail.example"}
+    header = "CUSTNO;LASTNAME;FIRSTNAME;DOB;EMAIL;PHONE;STREET;CITY;STATE;ZIP;CHANGED"
+    row: dict[str, Any] = {"CUSTNO": "P1", "CHANGED": "01.01.2018 10:00"} | planted
+    lines = [";".join(row.get(column, "") for column in header.split(";"))] * 2 + ["P2;Featherstonehaugh;Wilhelmina"]
+    path = broken_home.landing / "crm_customers" / "2018-01-01.csv"
+    path.write_text("\n".join([header, *lines]) + "\n", encoding="cp1252")
+    (tmp_path / "dagster").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+        (step,) = [s for s in due_loads(broken_home) if "crm_customers" in s.why]
+        load(project, instance, broken_home, step)
+        records = Step("customers", (dg.AssetKey(["identity", "records"]),), "2017-12-31", "2017-12-31")
+        assert load(project, instance, broken_home, records).success
+    rejects = broken_home.lake.scan("raw.crm_customers_rejects").filter(pl.col("delivered_on") == dt.date(2018, 1, 1))
+    assert "Featherstonehaugh" in str(rejects.collect()["content"].to_list())
+    written = b"".join(file.read_bytes() for file in (tmp_path / "dagster").rglob("*") if file.is_file())
+    for value in planted.values():
+        assert value.lower().encode() not in written.lower()
+    assert json.dumps(planted)

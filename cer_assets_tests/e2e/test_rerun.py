@@ -1,0 +1,54 @@
+"""Running again: the same tables from the same drops, nothing to do a second time, and nothing left by a killed run."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cer_assets.lake import Lake, content_hash
+from cer_assets_tests.conftest import PROJECT, copied, environment, run_home
+
+
+def contents(home: Path) -> dict[str, str]:
+    """The content of every table."""
+    lake = Lake(str(home / "lake"))
+    return {table: content_hash(lake.scan(table).collect()) for table in lake.tables()}
+
+
+@pytest.fixture
+def only_drops(finished_home: Path, tmp_path: Path) -> Path:
+    """A home with the same drops, from which nothing was built."""
+    home = tmp_path / "fresh"
+    for part in ("landing", "sample_truth"):
+        copied(finished_home / part, home / part)
+    return home
+
+
+def test_a_second_run_finds_nothing_to_do(finished_home: Path, tmp_path: Path) -> None:
+    home = copied(finished_home, tmp_path / "home")
+    before = contents(home)
+    said = run_home(home)
+    assert "nothing to do" in said
+    assert "load:" not in said
+    assert contents(home) == before
+
+
+@pytest.mark.parametrize("seconds", [14, 32])
+def test_a_killed_run_started_again_gives_the_tables_of_an_undisturbed_one(
+    finished_home: Path, only_drops: Path, seconds: int
+) -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-m", "cer_assets.defs.run"],
+        cwd=PROJECT,
+        env=environment(only_drops),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    time.sleep(seconds)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    run_home(only_drops)
+    assert contents(only_drops) == contents(finished_home)
