@@ -22,6 +22,19 @@ days = _days()
 buckets = dg.StaticPartitionsDefinition(["high", "mid", "low"])
 
 
+def refuse_hindsight(day: dt.date, learned_until: dt.date) -> None:
+    """Fail where a past day would be scored by a model that saw what came after it.
+
+    A day's grace, for a till may ring up past midnight.
+    """
+    if learned_until > day + dt.timedelta(days=1):
+        raise dg.Failure(
+            f"{day} cannot be scored by a model that has seen purchases until {learned_until}: past days stay as they"
+            " were known then",
+            allow_retries=False,
+        )
+
+
 def as_days(keys: Iterable[str]) -> list[dt.date]:
     """Partition keys of the daily grid as dates, in order."""
     return sorted(dt.date.fromisoformat(key) for key in keys)

@@ -11,10 +11,11 @@ import polars as pl
 import pytest
 
 from cer_assets.defs.automation import job_assets, landing_sensor
+from cer_assets.defs.partitions import refuse_hindsight
 from cer_assets.defs.plan import Step, due_loads, held_back, newest_day, next_step, stray_files
 from cer_assets.defs.processes import end_killed_runs
 from cer_assets.defs.provenance import Graph
-from cer_assets.defs.resources import Home
+from cer_assets.defs.resources import Home, feeds
 from cer_assets.defs.wiring import resources
 
 HEADER = "basket_id,line,source,source_id,product_id,quantity,amount,discount,store_id,ordered_at"
@@ -225,6 +226,16 @@ def test_a_file_outside_the_grid_is_named_and_not_asked_for(shop: Home) -> None:
     drop(shop, dt.date(2016, 12, 31))
     assert len(due_loads(shop)) == 2
     assert any("2016-12-31.csv: the daily grid runs from" in name for name in stray_files(shop))
+
+
+def test_a_past_day_is_not_scored_by_a_model_that_saw_what_came_after() -> None:
+    refuse_hindsight(dt.date(2017, 12, 31), dt.date(2018, 1, 1))
+    with pytest.raises(dg.Failure, match="2017-06-01 cannot be scored"):
+        refuse_hindsight(dt.date(2017, 6, 1), dt.date(2017, 12, 31))
+
+
+def test_the_catalogue_is_of_the_newest_delivery_because_its_feed_delivers_everything() -> None:
+    assert feeds()["products"].delivers == "full"
 
 
 def test_a_run_whose_process_is_gone_is_marked_as_failed(instance: dg.DagsterInstance) -> None:

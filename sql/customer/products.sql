@@ -13,6 +13,7 @@ columns:
   available: Whether it can be bought now; null where the catalogue does not say.
   merchandise: False for what is rung up but is no goods (fuel, coupons, fees).
 --- */
+-- The feed delivers everything each time (`delivers: full`): what the newest delivery lacks is no longer sold.
 with latest_delivery as (
     select max(delivered_on) as delivered_on
     from raw.products

@@ -6,7 +6,7 @@ import dagster as dg
 import polars as pl
 
 from cer_assets.defs.io import model, picture, python_table, read, table
-from cer_assets.defs.partitions import as_days
+from cer_assets.defs.partitions import as_days, refuse_hindsight
 from cer_assets.predict import ChurnModel, backtest, fit, hold_out
 from cer_assets.predict.charts import backtest_chart, calibration_chart
 
@@ -57,6 +57,7 @@ def churn(
 ) -> dg.Output[pl.DataFrame]:
     """How likely each customer is to stay away for the next 28 days, or why that cannot be said."""
     learned = ChurnModel.from_files(churn_model)
+    refuse_hindsight(as_days(context.partition_keys)[0], learned.as_of - _DAY)
     frame = pl.concat(
         learned.predict(purchases, day + _DAY).with_columns(as_of=pl.lit(day))
         for day in as_days(context.partition_keys)

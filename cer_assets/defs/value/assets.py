@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field
 
 from cer_assets.defs.io import model, picture, python_table, read, same_day, sql_assets_of, table
-from cer_assets.defs.partitions import as_days
+from cer_assets.defs.partitions import as_days, refuse_hindsight
 from cer_assets.value import CLVModel, backtest, bucket, customer_value, fit
 from cer_assets.value.charts import backtest_intervals, bucket_sizes, clv_concentration, rfm_grid
 
@@ -61,6 +61,7 @@ def clv(
 ) -> dg.Output[pl.DataFrame]:
     """Expected purchases and spend of every customer, with an interval, or the reason why there is no figure."""
     learned = CLVModel.from_files(clv_model)
+    refuse_hindsight(as_days(context.partition_keys)[0], learned.as_of)
     frame = pl.concat(learned.predict(purchases, day, config.horizon_days) for day in as_days(context.partition_keys))
     reasons = frame.group_by("reason").len("customers").sort("customers", descending=True)
     return dg.Output(frame, metadata={"concentration": picture(clv_concentration(frame)), "reasons": table(reasons)})
