@@ -92,7 +92,6 @@ def python_table(
     columns: Mapping[str, str],
     origins: Mapping[str, Sequence[Origin]],
     ins: Mapping[str, dg.AssetIn] | None = None,
-    deps: Sequence[str] = (),
     daily: bool = False,
     kinds: Sequence[str] = ("polars",),
     personal: bool = False,
@@ -106,7 +105,6 @@ def python_table(
         columns: what each column holds.
         origins: what each column is computed from.
         ins: the tables handed to the function, by parameter.
-        deps: what the function reads on its own.
         daily: one partition a day, in the column `as_of`.
         kinds: shown on the asset, beside deltalake.
         personal: whether any column identifies a person.
@@ -117,7 +115,6 @@ def python_table(
     return dg.asset(
         key=spec.key,
         ins=ins,
-        deps=[dep.split("/") for dep in deps],
         group_name=spec.group_name,
         owners=spec.owners,
         kinds=spec.kinds,

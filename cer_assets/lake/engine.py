@@ -13,11 +13,9 @@ Columns = Mapping[str, pl.DataType | type[pl.DataType]]
 """A table's columns and their polars types."""
 
 
-def clean_connection(con: duckdb.DuckDBPyConnection, *, threads: int | None = None) -> duckdb.DuckDBPyConnection:
-    """Settle what would otherwise depend on the machine: the time zone and, where asked for, the threads."""
+def clean_connection(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Settle what would otherwise depend on the machine: the time zone."""
     con.execute("set timezone = 'UTC'")
-    if threads is not None:
-        con.execute("set threads = ?", [threads])
     return con
 
 
@@ -26,16 +24,14 @@ def attach(
     lake: Lake,
     tables: Iterable[str],
     *,
-    versions: Mapping[str, int] | None = None,
     absent: Mapping[str, Columns] | None = None,
 ) -> None:
-    """Make each table readable as `schema.table`.
+    """Make the current version of each table readable as `schema.table`.
 
     Args:
         con: an open connection.
         lake: where the tables lie.
         tables: their names.
-        versions: the version to read of each table; the current one where none is named.
         absent: the columns of tables that may not exist yet: such a table reads as empty.
 
     Raises:
@@ -47,7 +43,7 @@ def attach(
         if absent is not None and table in absent and not lake.exists(table):
             _attach_empty(con, absent[table], schema, name)
             continue
-        con.execute(_statement(view_over(lake, table, (versions or {}).get(table))))
+        con.execute(_statement(view_over(lake, table)))
 
 
 def view_over(lake: Lake, table: str, version: int | None = None) -> exp.Expr:

@@ -39,7 +39,7 @@ class Published:
 class Lake:
     """The Delta tables under one root; a table's name is its address, `schema.table`.
 
-    The root is a folder, or an `s3://` address whose credentials delta-rs takes from the environment.
+    The root is a folder; delta-rs would take an `s3://` address too, but listing tables and DuckDB's views read files.
     """
 
     root: str

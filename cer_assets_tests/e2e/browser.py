@@ -15,9 +15,7 @@ FLAGS = (
 )
 
 
-def open_page(
-    url: str, picture: Path, words: list[str], size: tuple[int, int] = (1680, 1050), click: tuple[str, ...] = ()
-) -> str:
+def open_page(url: str, picture: Path, words: list[str], size: tuple[int, int] = (1680, 1050)) -> str:
     """The text of a page once all the words are on it; a picture of it is left behind."""
     with tempfile.TemporaryDirectory() as profile:
         options = webdriver.ChromeOptions()
@@ -30,9 +28,6 @@ def open_page(
             _skip_greeting(driver)
             waiting = WebDriverWait(driver, 60)
             waiting.until(lambda d: all(word in d.find_element(By.TAG_NAME, "body").text for word in words))
-            for text in click:
-                driver.find_element(By.XPATH, f"//*[normalize-space()='{text}']").click()
-                time.sleep(1)
             picture.parent.mkdir(parents=True, exist_ok=True)
             driver.save_screenshot(str(picture))
             return driver.find_element(By.TAG_NAME, "body").text
