@@ -1,5 +1,6 @@
 """A trained model of who is who: fields, blocking rules, weights and cut, as files and as rows; nothing learns here."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,13 @@ class Model:
     def comparisons(self) -> tuple[Comparison, ...]:
         """The questions put to a pair."""
         return comparisons(self.fields)
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that move with whatever `resolve` makes of records: not with how training went."""
+        content = json.loads(self.files()[FILE])
+        del content["facts"]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def block_rules(self) -> tuple[tuple[BlockKey, ...], list[Rule]]:
         """The keys that the rules use, and the rules as places among those keys."""
