@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import polars as pl
 from dagster import AssetCheckKey, AssetKey, DagsterInstance
@@ -15,7 +16,7 @@ from dagster import AssetCheckKey, AssetKey, DagsterInstance
 from cer_assets.defs.io import INPUTS
 from cer_assets.defs.partitions import days
 from cer_assets.defs.provenance import CODE_VERSION, Graph, input_states, latest, stands_on, tag
-from cer_assets.defs.resources import LEDGER, Home, feeds
+from cer_assets.defs.resources import Home, feeds
 from cer_assets.feeds import Drop, Feed, fingerprint, list_drops, unknown_names, unreadable_names
 from cer_assets.lake import stretches
 
@@ -100,13 +101,8 @@ def not_entered(home: Home, feed: Feed, drops: Sequence[Drop]) -> list[Drop]:
 
 def _entered(home: Home, feed: Feed) -> dict[str, tuple[str, str]]:
     """File -> fingerprint and layout version, as the ledger holds them."""
-    if not home.lake.exists(LEDGER):
-        return {}
-    ledger = home.lake.scan(LEDGER).filter(pl.col("feed") == feed.feed)
-    return {
-        file: (mark, layout)
-        for file, mark, layout in ledger.select("file", "fingerprint", "layout").collect().iter_rows()
-    }
+    files = home.ledger(feed.feed).select("file", "fingerprint", "layout")
+    return {file: (mark, layout) for file, mark, layout in files.iter_rows()}
 
 
 def load_steps(home: Home, feed: Feed, drops: Sequence[Drop], total: int) -> list[Step]:
@@ -126,10 +122,8 @@ def load_steps(home: Home, feed: Feed, drops: Sequence[Drop], total: int) -> lis
 
 def newest_day(home: Home) -> dt.date | None:
     """The as-of day of everything downstream: the newest day of which purchases were accepted."""
-    if not home.lake.exists(LEDGER):
-        return None
-    rows = home.lake.scan(LEDGER).filter(pl.col("feed") == PURCHASES, pl.col("accepted") > 0)
-    return rows.select(pl.col("delivered_on").max()).collect().item()
+    files = home.ledger(PURCHASES).filter(pl.col("accepted") > 0)
+    return cast("dt.date | None", files["delivered_on"].max())
 
 
 def held_back(instance: DagsterInstance, graph: Graph) -> dict[AssetKey, list[str]]:
@@ -222,8 +216,7 @@ def _load_again(instance: DagsterInstance, home: Home, unanswered: set[AssetKey]
     """A load that was killed between its rows and its checks: the newest day again, for the sake of the checks."""
     for key in sorted(key for key in unanswered if key.path[0] == "raw"):
         feed, entry = feeds()[key.path[1]], latest(instance, key, None)
-        ledger = home.lake.scan(LEDGER).filter(pl.col("feed") == feed.feed) if home.lake.exists(LEDGER) else None
-        day = None if ledger is None else ledger.select(pl.col("delivered_on").max()).collect().item()
+        day = home.ledger(feed.feed)["delivered_on"].max()
         if entry is not None and day is not None:
             part = str(day) if feed.partitions == "daily" else None
             return Step(LOAD, (key,), part, part, f"{feed.feed}: a load ended before its checks", entry.run_id)
@@ -277,7 +270,7 @@ def _history(
     instance: DagsterInstance, graph: Graph, home: Home, wanted: Sequence[AssetKey], held: Mapping[AssetKey, list[str]]
 ) -> Step | None:
     """The newest stretch of loaded days that a table with a history lacks; a past day stays as it was known then."""
-    loaded = set(home.lake.scan(LEDGER).filter(pl.col("feed") == PURCHASES).collect()["delivered_on"])
+    loaded = set(home.ledger(PURCHASES)["delivered_on"])
     for key in wanted:
         have = {dt.date.fromisoformat(part) for part in instance.get_materialized_partitions(key)}
         missing = list(stretches(sorted(loaded - have)))

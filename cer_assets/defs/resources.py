@@ -16,6 +16,17 @@ from cer_assets.lake import Lake, ModelStore, attach, clean_connection
 
 LEDGER = "raw.deliveries"
 """The table of files that were loaded."""
+_LEDGER: Mapping[str, pl.DataType | type[pl.DataType]] = {
+    "feed": pl.String,
+    "delivered_on": pl.Date,
+    "file": pl.String,
+    "fingerprint": pl.String,
+    "layout": pl.String,
+    "delivered": pl.Int64,
+    "accepted": pl.Int64,
+    "rejected": pl.Int64,
+}
+"""The columns of the ledger that are asked for."""
 RAW_FOLDER = Path(__file__).parent / "raw"
 SQL_FOLDER = Path(__file__).parents[2] / "sql"
 
@@ -100,6 +111,12 @@ class Home(dg.ConfigurableResource["Home"]):
     def truth(self) -> Path:
         """Who the sample's simulated records really are; absent from every home but the sample's."""
         return Path(self.root, "sample_truth", "people.parquet")
+
+    def ledger(self, feed: str) -> pl.DataFrame:
+        """The files of one feed that were loaded; none before the first load of any."""
+        if not self.lake.exists(LEDGER):
+            return pl.DataFrame(schema=_LEDGER)
+        return self.lake.scan(LEDGER).filter(pl.col("feed") == feed).collect()
 
     def read(self, table: str) -> pl.DataFrame:
         """A table whole; a feed that never delivered reads as empty.

@@ -12,7 +12,8 @@ import dataframely as dy
 import polars as pl
 
 EVENT_KINDS = ("view", "search", "cart", "email_open", "email_click")
-ANSWERS = ("match", "distinct", "unsure")
+ANSWERS = ("match", "distinct", "unsure", "must_link", "cannot_link", "withdrawn")
+DRAWN = ("dedupe", "uncertain", "audit", "repeat", "rule", "steward")
 LINEAGE = ("delivered_on", "file", "file_line")
 
 _EARLIEST = dt.datetime(1990, 1, 1)
@@ -233,6 +234,8 @@ class PairLabel(Delivered):
     answer = dy.String(check=_one_of(ANSWERS), description=", ".join(ANSWERS))
     by = _personal("who answered")
     at = _moment("when it was answered, local time", key=True)
+    drawn = dy.String(nullable=True, check=_one_of(DRAWN), description=f"how the pair was chosen: {', '.join(DRAWN)}")
+    weight = dy.Float64(nullable=True, min=0, description="of an audit question, how many pairs it stands for")
 
 
 class Reject(dy.Schema):

@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from cer_assets.defs.io import table
-from cer_assets.defs.resources import LEDGER, Home
+from cer_assets.defs.resources import Home
 from cer_assets.feeds import CONTRACTS, Feed, key_columns
 
 
@@ -23,10 +23,6 @@ def _check(
     return dg.asset_check(asset=dg.AssetKey(["raw", feed.feed]), name=name, blocking=blocking, description=description)
 
 
-def _ledger(home: Home, feed: Feed) -> pl.DataFrame:
-    return home.lake.scan(LEDGER).filter(pl.col("feed") == feed.feed).collect()
-
-
 def _nothing_lost(feed: Feed) -> dg.AssetChecksDefinition:
     @_check(
         feed,
@@ -38,7 +34,7 @@ def _nothing_lost(feed: Feed) -> dg.AssetChecksDefinition:
         held = _count(home, f"raw.{feed.feed}", "held")
         refused = _count(home, f"raw.{feed.feed}_rejects", "refused")
         files = (
-            _ledger(home, feed)
+            home.ledger(feed.feed)
             .join(held, on=["delivered_on", "file"], how="full", coalesce=True)
             .join(refused, on=["delivered_on", "file"], how="full", coalesce=True)
             .with_columns(pl.col("delivered", "held", "refused").fill_null(0))
@@ -71,7 +67,7 @@ def _little_rejected(feed: Feed) -> dg.AssetChecksDefinition:
     )
     def little_rejected(home: Home) -> dg.AssetCheckResult:
         by_day = (
-            _ledger(home, feed)
+            home.ledger(feed.feed)
             .group_by("delivered_on")
             .agg(pl.col("delivered", "rejected").sum())
             .with_columns(share=pl.col("rejected") / pl.col("delivered").clip(1))
@@ -125,7 +121,7 @@ def _usual_volume(feed: Feed) -> dg.AssetChecksDefinition:
         description="The newest day holds between a third and three times the median rows of the 28 days before it.",
     )
     def usual_volume(home: Home) -> dg.AssetCheckResult:
-        by_day = _ledger(home, feed).group_by("delivered_on").agg(pl.col("accepted").sum()).sort("delivered_on")
+        by_day = home.ledger(feed.feed).group_by("delivered_on").agg(pl.col("accepted").sum()).sort("delivered_on")
         newest, before = by_day.tail(1), by_day.head(-1).tail(28)
         usual = before["accepted"].median()
         rows = int(newest["accepted"].sum())
