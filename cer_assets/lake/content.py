@@ -23,15 +23,29 @@ def content_hash(frame: pl.DataFrame) -> str:
     return hashlib.sha256("\n".join([*schema, rows]).encode()).hexdigest()[:32]
 
 
+def sums_by(frame: pl.DataFrame, column: str) -> dict[object, tuple[int, int]]:
+    """Per value of a column, the number of its rows and the sum of their hashes: equal where the rows are equal."""
+    if frame.is_empty():
+        return {}
+    query = _row_hashes(frame).select(exp.column(column, quoted=True), exp.func("count", exp.Star())).group_by("all")
+    with duckdb.connect(":memory:") as con:
+        con.register("rows_", frame)
+        return {key: (rows, int(total)) for total, key, rows in con.execute(query.sql(dialect="duckdb")).fetchall()}
+
+
 def _sum_of_row_hashes(frame: pl.DataFrame) -> int:
     if frame.is_empty() or not frame.columns:
         return 0
+    with duckdb.connect(":memory:") as con:
+        con.register("rows_", frame)
+        ((total,),) = con.execute(_row_hashes(frame).sql(dialect="duckdb")).fetchall()
+    return int(total)
+
+
+def _row_hashes(frame: pl.DataFrame) -> exp.Select:
+    """The sum of the rows' hashes, as a query over `rows_`."""
     texts = [
         exp.func("coalesce", exp.cast(exp.column(name, quoted=True), "varchar"), _NULL.copy()) for name in frame.columns
     ]
     row = exp.func("md5_number_lower", exp.func("concat_ws", _SEPARATOR.copy(), *texts))
-    query = exp.select(exp.func("sum", exp.cast(row, "hugeint"))).from_("rows_")
-    with duckdb.connect(":memory:") as con:
-        con.register("rows_", frame)
-        ((total,),) = con.execute(query.sql(dialect="duckdb")).fetchall()
-    return int(total)
+    return exp.select(exp.func("sum", exp.cast(row, "hugeint"))).from_("rows_")

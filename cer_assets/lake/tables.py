@@ -5,11 +5,12 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
-from cer_assets.lake.content import content_hash
+from cer_assets.lake.content import content_hash, sums_by
 
 Key = dt.date | str
 """What a partition is named by."""
@@ -90,6 +91,8 @@ class Lake:
     ) -> Published:
         """Replace the table, or some of its partitions, in one commit; write nothing where nothing would change.
 
+        Of a partitioned table only the partitions whose rows differ are written.
+
         Args:
             table: `schema.table`.
             frame: the rows; categories become text and unsigned integers signed, which Delta does not know.
@@ -103,29 +106,24 @@ class Lake:
         content = content_hash(frame)
         if keys is not None and partition_by is not None:
             _refuse_others(frame, partition_by, keys, table)
-        current = self._current(table, frame, partition_by, keys)
-        if current is not None and content_hash(current) == content:
-            return self._published(table, frame.height, content, changed=False)
-        whole = keys is None or not self.exists(table)
-        write_deltalake(
-            self.uri(table),
-            frame.sort(partition_by) if partition_by else frame,
-            mode="overwrite",
-            partition_by=[partition_by] if partition_by else None,
-            schema_mode="overwrite" if whole else "merge",
-            predicate=None if whole or partition_by is None else _within(partition_by, keys or []),
-            commit_properties=CommitProperties(custom_metadata={"cer.content": content}),
-        )
+        held = self._held(table, frame, partition_by, keys)
+        if held is None:
+            self._write(table, frame, content, partition_by, None if not self.exists(table) else keys)
+        elif partition_by is None:
+            if held.height == frame.height and content_hash(held) == content:
+                return self._published(table, frame.height, content, changed=False)
+            self._write(table, frame, content, None, None)
+        else:
+            moved = _moved(held, frame, partition_by)
+            if not moved:
+                return self._published(table, frame.height, content, changed=False)
+            self._write(table, frame.filter(pl.col(partition_by).is_in(moved)), content, partition_by, moved)
         return self._published(table, frame.height, content, changed=True)
 
-    def _current(
-        self,
-        table: str,
-        frame: pl.DataFrame,
-        partition_by: str | None,
-        keys: Sequence[Key] | None,
+    def _held(
+        self, table: str, frame: pl.DataFrame, partition_by: str | None, keys: Sequence[Key] | None
     ) -> pl.DataFrame | None:
-        """The rows that `frame` would replace, where they could be the same."""
+        """The rows that `frame` would replace, where they have its columns."""
         if not self.exists(table):
             return None
         held = self.scan(table)
@@ -133,9 +131,26 @@ class Lake:
             held = held.filter(pl.col(partition_by).is_in(list(keys)))
         if dict(held.collect_schema()) != dict(frame.schema):
             return None
-        if held.select(pl.len()).collect().item() != frame.height:
-            return None
         return held.select(frame.columns).collect()
+
+    def _write(
+        self,
+        table: str,
+        frame: pl.DataFrame,
+        content: str,
+        partition_by: str | None,
+        keys: Sequence[Key] | None,
+    ) -> None:
+        """Replace some partitions, or without keys the whole table, in one commit."""
+        write_deltalake(
+            self.uri(table),
+            frame.sort(partition_by) if partition_by else frame,
+            mode="overwrite",
+            partition_by=[partition_by] if partition_by else None,
+            schema_mode="overwrite" if keys is None else "merge",
+            predicate=None if keys is None or partition_by is None else _within(partition_by, keys),
+            commit_properties=CommitProperties(custom_metadata={"cer.content": content}),
+        )
 
     def _published(self, table: str, rows: int, content: str, *, changed: bool) -> Published:
         opened = self.open(table)
@@ -156,6 +171,12 @@ def _storable(frame: pl.DataFrame, table: str) -> pl.DataFrame:
         pl.col(unsigned).cast(pl.Int64),
         pl.col(times).dt.cast_time_unit("us"),
     )
+
+
+def _moved(held: pl.DataFrame, frame: pl.DataFrame, column: str) -> list[Key]:
+    """The partitions whose rows differ."""
+    before, now = sums_by(held, column), sums_by(frame, column)
+    return sorted(cast("set[Any]", {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}))
 
 
 def _refuse_others(frame: pl.DataFrame, column: str, keys: Sequence[Key], table: str) -> None:

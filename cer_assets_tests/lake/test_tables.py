@@ -50,6 +50,26 @@ def test_a_partition_may_be_a_name_with_a_quote_in_it(lake: Lake) -> None:
     assert dict(lake.scan("raw.deliveries").collect().iter_rows()) == {"o'hara": 9, "web": 2}
 
 
+@pytest.mark.parametrize("keys", [None, [day(0), day(1)]])
+def test_a_day_whose_rows_stay_is_not_written_again(
+    lake: Lake, two_days: pl.DataFrame, keys: list[dt.date] | None
+) -> None:
+    lake.publish("identity.records", two_days, partition_by="as_of", keys=keys)
+    before = set(lake.open("identity.records").file_uris())
+    changed = two_days.with_columns(customer_id=pl.col("customer_id").replace("c", "z"))
+    lake.publish("identity.records", changed, partition_by="as_of", keys=keys)
+    stayed = before & set(lake.open("identity.records").file_uris())
+    assert [f"as_of={day(0)}" in uri for uri in stayed] == [True]
+    assert sorted(lake.scan("identity.records").collect()["customer_id"]) == ["a", "b", "z"]
+
+
+def test_a_table_can_be_laid_out_by_day_later(lake: Lake, two_days: pl.DataFrame) -> None:
+    lake.publish("identity.records", two_days.drop("as_of"))
+    lake.publish("identity.records", two_days, partition_by="as_of")
+    assert lake.open("identity.records").metadata().partition_columns == ["as_of"]
+    assert lake.scan("identity.records").collect().height == 3
+
+
 def test_a_former_version_can_still_be_read(lake: Lake, two_days: pl.DataFrame) -> None:
     lake.publish("a.b", two_days)
     lake.publish("a.b", two_days.head(1))
