@@ -1,12 +1,25 @@
-"""Labels as data: answers about pairs of records, and those who can answer; no learning happens here."""
+"""Labels as data: answers about pairs of records, what they come to, and who can answer; no learning happens here.
 
+A label is an event that is only ever added: `record_a` < `record_b` (ids, never values), `answer` (match, distinct,
+unsure, must_link, cannot_link or withdrawn), `by`, `at`, `drawn` (how the pair was chosen: dedupe, uncertain, audit,
+repeat, rule, steward) and `weight` (of an audit label, how many candidate pairs it stands for). The newest event of a
+pair and a person is what that person says; `withdrawn` says nothing. Where `at` is missing, rows stand in the order in
+which they were given.
+"""
+
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from cer_assets.identity.fields import Kind, MatchField
+
+logger = logging.getLogger(__name__)
 
 Pair = tuple[Any, Any]
 Labeller = Callable[[list[Pair]], Sequence[bool | None]]
@@ -19,6 +32,171 @@ RULE = "rule"
 
 RULE_PAIRS = 200
 """At most so many pairs come from each rule."""
+
+TEACHES = {"must_link": "match", "cannot_link": "distinct"}
+"""What a binding answer teaches; the others teach what they say."""
+
+BINDING = tuple(TEACHES)
+
+AUDIT, REPEAT = "audit", "repeat"
+"""How a pair was drawn that is to say how good the links are, and one asked again to say how good the answers are."""
+
+_CAUTION = ("must_link", "match", "unsure", "distinct", "cannot_link", "withdrawn")
+"""Of answers at one time the later of these wins."""
+
+
+def effective(labels: pl.DataFrame) -> pl.DataFrame:
+    """What the labels come to: one row a pair that somebody answered and did not take back.
+
+    Binding answers stand above others, people above rules, newer above older. A blind repeat never replaces what it
+    repeats: where the two differ, the answer is unsure. An audited pair stays audited, whoever answers it later.
+
+    Args:
+        labels: `record_a`, `record_b`, `answer` and, as far as known, `by`, `at`, `drawn`, `weight`.
+
+    Returns:
+        record_a < record_b, answer (match, distinct, unsure), by, drawn, weight; by pair.
+    """
+    said = _said(labels)
+    pair = ["record_a", "record_b"]
+    audits = said.filter(drawn=AUDIT).group_by(pair, maintain_order=True).last().select(*pair, audit_weight="weight")
+    audited = pl.col("audit_weight").is_not_null()
+    return (
+        said.sort(pl.col("answer").is_in(BINDING), ~_by_rule(), maintain_order=True)
+        .group_by(pair, maintain_order=True)
+        .last()
+        .join(audits, on=pair, how="left", maintain_order="left")
+        .select(
+            *pair,
+            answer=pl.when("repeats_otherwise").then(pl.lit("unsure")).otherwise(pl.col("answer").replace(TEACHES)),
+            by="by",
+            drawn=pl.when(audited).then(pl.lit(AUDIT)).otherwise("drawn"),
+            weight=pl.when(audited).then("audit_weight").otherwise("weight"),
+        )
+        .sort(pair)
+    )
+
+
+def constraints(labels: pl.DataFrame) -> pl.DataFrame:
+    """What must hold in every resolution: pairs that must be, and pairs that must not be one person.
+
+    Where a pair is held apart that a chain of others holds together, the older of these give way to the newer, and
+    their number is logged: one slip of the keyboard stops no run.
+
+    Args:
+        labels: as for `effective`.
+
+    Returns:
+        record_a < record_b, answer (must_link, cannot_link); by pair.
+    """
+    pair = ["record_a", "record_b"]
+    bound = (
+        _said(labels)
+        .filter(pl.col("answer").is_in(BINDING))
+        .sort(~_by_rule(), maintain_order=True)
+        .group_by(pair, maintain_order=True)
+        .last()
+        .select(*pair, "answer", "order", person=~_by_rule())
+        .sort("person", "order", *pair, descending=[True, True, False, False])
+    )
+    kept = _without_contradictions(bound)
+    if given_way := len(bound) - len(kept):
+        logger.warning("%d binding labels contradict newer ones and give way", given_way)
+    return kept.select(*pair, "answer").sort(pair)
+
+
+def agreement(labels: pl.DataFrame) -> pl.DataFrame:
+    """How often people said the same when a pair was put to them again without saying so.
+
+    Returns:
+        by, repeats (answered twice), agree (the same answer, unsure among them), by person.
+    """
+    events = _events(labels)
+    pair = ["record_a", "record_b", "by"]
+    first = events.filter(pl.col("drawn").ne_missing(REPEAT)).group_by(pair, maintain_order=True).last()
+    again = events.filter(drawn=REPEAT).group_by(pair, maintain_order=True).last()
+    both = again.join(first, on=pair, suffix="_first")
+    same = pl.col("answer").replace(TEACHES) == pl.col("answer_first").replace(TEACHES)
+    return both.group_by("by").agg(repeats=pl.len(), agree=same.sum()).sort("by")
+
+
+def _events(labels: pl.DataFrame) -> pl.DataFrame:
+    """All labels with all columns, pairs in order, oldest first; `order` numbers them."""
+    optional = {"by": pl.String, "at": pl.Datetime("us"), "drawn": pl.String, "weight": pl.Float64}
+    absent = [pl.lit(None, dtype).alias(name) for name, dtype in optional.items() if name not in labels.columns]
+    unknown = set(labels["answer"].drop_nulls()) - set(_CAUTION)
+    if unknown or labels["answer"].null_count():
+        raise ValueError(f"labels: answer {sorted(unknown) or None} is none of {', '.join(_CAUTION)}")
+    place = pl.when(pl.col("at").is_null()).then("row")
+    return (
+        labels.with_columns(absent)
+        .with_columns(pl.col("answer", "by", "drawn").cast(pl.String), pl.col("weight").cast(pl.Float64))
+        .with_row_index("row")
+        .select(
+            record_a=pl.min_horizontal("record_a", "record_b"),
+            record_b=pl.max_horizontal("record_a", "record_b"),
+            answer="answer",
+            by=pl.col("by").fill_null(""),
+            at="at",
+            drawn="drawn",
+            weight="weight",
+            place=place,
+            caution=pl.col("answer").replace_strict(_CAUTION, range(len(_CAUTION)), return_dtype=pl.Int8),
+        )
+        .filter(pl.col("record_a") != pl.col("record_b"))
+        .sort("at", "place", "caution", "by", "record_a", "record_b", nulls_last=False)
+        .drop("place", "caution")
+        .with_row_index("order")
+    )
+
+
+def _said(labels: pl.DataFrame) -> pl.DataFrame:
+    """What each person says of each pair now, oldest first, and whether a later blind repeat `repeats_otherwise`."""
+    events = _events(labels)
+    key = ["record_a", "record_b", "by"]
+    repeats = events.filter(drawn=REPEAT).group_by(key, maintain_order=True).last()
+    later = pl.col("order") < pl.col("order_again")
+    otherwise = later & (pl.col("answer_again").replace(TEACHES) != pl.col("answer").replace(TEACHES))
+    return (
+        events.filter(pl.col("drawn").ne_missing(REPEAT))
+        .group_by(key, maintain_order=True)
+        .last()
+        .join(repeats.select(*key, "order", "answer"), on=key, how="left", suffix="_again")
+        .with_columns(repeats_otherwise=(otherwise & ~pl.col("answer").is_in(BINDING)).fill_null(value=False))
+        .filter(pl.col("answer") != "withdrawn")
+        .sort("order")
+    )
+
+
+def _by_rule() -> pl.Expr:
+    return pl.col("by").str.starts_with(RULE)
+
+
+def _without_contradictions(bound: pl.DataFrame) -> pl.DataFrame:
+    """The binding labels, strongest first, without those that contradict stronger ones."""
+    ends = bound.select("record_a", "record_b")
+    ids = pl.concat([ends["record_a"], ends["record_b"]]).unique().sort()
+    first, second = (ids.search_sorted(ends[column]).to_numpy() for column in ends.columns)
+    must = (bound["answer"] == "must_link").to_numpy()
+    together = _components(first[must], second[must], len(ids))
+    broken = np.unique(together[first[~must & (together[first] == together[second])]])
+    doubtful = np.isin(together[first], broken) | np.isin(together[second], broken)
+    kept = np.ones(len(bound), dtype=bool)
+    # What is accepted depends on what was accepted before; only people's own contradictions are walked through.
+    accepted = ~doubtful
+    for row in np.flatnonzero(doubtful):
+        accepted[row] = True
+        links = accepted & must
+        group = _components(first[links], second[links], len(ids))
+        held_apart = accepted & ~must
+        kept[row] = not (group[first[held_apart]] == group[second[held_apart]]).any()
+        accepted[row] = kept[row]
+    return bound.filter(kept)
+
+
+def _components(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int32]:
+    graph = coo_array((np.ones(len(first), np.int8), (first, second)), (size, size))
+    return connected_components(graph, directed=False)[1]
 
 
 def labels_frame(pairs: Sequence[Pair], answers: Sequence[bool | None], by: str, id_type: pl.DataType) -> pl.DataFrame:
