@@ -174,6 +174,8 @@ def _by_rule() -> pl.Expr:
 
 def _without_contradictions(bound: pl.DataFrame) -> pl.DataFrame:
     """The binding labels, strongest first, without those that contradict stronger ones."""
+    if bound.is_empty():
+        return bound
     ends = bound.select("record_a", "record_b")
     ids = pl.concat([ends["record_a"], ends["record_b"]]).unique().sort()
     first, second = (ids.search_sorted(ends[column]).to_numpy() for column in ends.columns)
