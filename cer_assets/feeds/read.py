@@ -18,6 +18,7 @@ from cer_assets.feeds.casts import Cast, NotCastable, cast
 from cer_assets.feeds.catalogue import Feed
 from cer_assets.feeds.contracts import (
     CONTRACTS,
+    LINEAGE,
     Reject,
     contract_columns,
     key_columns,
@@ -151,11 +152,19 @@ def newest(frame: pl.DataFrame, keys: Sequence[str], delivers: Literal["full", "
             `changes`: each key's newest delivery counts.
 
     Returns:
-        One row per key, ordered by key: the last by delivered_on, file and file_line.
+        One row per key, ordered by key: the last by delivered_on, file and file_line; and `changed_on`, the day from
+        which on every delivery of the key held what the last one holds.
     """
-    if delivers == "full":
-        frame = frame.filter(pl.col("delivered_on") == pl.col("delivered_on").max())
-    return frame.sort(_ROW).unique(keys, keep="last", maintain_order=True).sort(keys)
+    told = [name for name in frame.columns if name not in LINEAGE]
+    moved = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in told)
+    last_day = frame["delivered_on"].max()
+    return (
+        frame.sort(*keys, *_ROW)
+        .with_columns(changed_on=pl.when(moved | (pl.int_range(pl.len()) == 0)).then("delivered_on"))
+        .with_columns(pl.col("changed_on").forward_fill())
+        .unique(keys, keep="last", maintain_order=True)
+        .filter((pl.col("delivered_on") == last_day) | (delivers != "full"))
+    )
 
 
 def _open_all(feed: Feed, drops: Iterable[Drop]) -> list[Parcel]:

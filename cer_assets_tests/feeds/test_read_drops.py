@@ -200,3 +200,19 @@ def test_the_newest_change_of_each_key_is_the_current_state(read: Read):
 
 def test_what_the_newest_full_delivery_leaves_out_is_gone(read: Read):
     assert _state(read, declare("loyalty_members", delivers="full")) == [("1", "b"), ("3", "c")]
+
+
+def test_a_record_stands_as_it_is_since_the_first_delivery_that_held_it_so(read: Read):
+    feed = declare("loyalty_members", delivers="full")
+    delivered = read(
+        feed,
+        {
+            "2024-01-01.csv": _members("crm,1,a,", "crm,2,a,", "crm,3,a,"),
+            "2024-01-02.csv": _members("crm,1,a,", "crm,2,b,", "crm,3,b,"),
+            "2024-01-03.csv": _members("crm,1,a,", "crm,2,b,", "crm,3,a,"),
+        },
+    ).accepted.reverse()
+
+    current = newest(delivered, key_columns(CONTRACTS[feed.contract]), "full")
+
+    assert [day.day for day in current["changed_on"]] == [1, 2, 3]
