@@ -10,6 +10,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -93,6 +94,7 @@ def python_table(
     origins: Mapping[str, Sequence[Origin]],
     ins: Mapping[str, dg.AssetIn] | None = None,
     daily: bool = False,
+    laid_out_by: str | None = None,
     kinds: Sequence[str] = ("polars",),
     personal: bool = False,
     code: Sequence[str] = (),
@@ -106,24 +108,35 @@ def python_table(
         origins: what each column is computed from.
         ins: the tables handed to the function, by parameter.
         daily: one partition a day, in the column `as_of`.
+        laid_out_by: the column of days that the table's files are laid out by, where Dagster knows no partitions of it:
+            a day whose rows stay is not written again.
         kinds: shown on the asset, beside deltalake.
         personal: whether any column identifies a person.
         code: packages of cer_assets whose source the result depends on, beside the stage's own.
         stands_on: the inputs whose change makes the table stale, where these are not all.
     """
-    spec = table_spec(key, columns=columns, origins=origins, daily=daily, kinds=kinds, personal=personal, code=code)
+    spec = table_spec(
+        key,
+        columns=columns,
+        origins=origins,
+        daily=daily,
+        laid_out_by=laid_out_by,
+        kinds=kinds,
+        personal=personal,
+        code=code,
+        stands_on=stands_on,
+    )
     return dg.asset(
         key=spec.key,
         ins=ins,
         group_name=spec.group_name,
         owners=spec.owners,
         kinds=spec.kinds,
-        tags={"stage": key.split("/")[0]} | ({"personal_data": "yes"} if personal else {}),
+        tags=spec.tags,
         code_version=spec.code_version,
         partitions_def=spec.partitions_def,
         backfill_policy=dg.BackfillPolicy.single_run() if daily else None,
-        metadata=table_metadata(columns, "as_of" if daily else None, origins)
-        | ({} if stands_on is None else {STANDS_ON: list(stands_on)}),
+        metadata=spec.metadata,
         io_manager_key="lake_tables",
     )
 
@@ -134,9 +147,11 @@ def table_spec(
     columns: Mapping[str, str],
     origins: Mapping[str, Sequence[Origin]],
     daily: bool = False,
+    laid_out_by: str | None = None,
     kinds: Sequence[str] = ("polars",),
     personal: bool = False,
     code: Sequence[str] = (),
+    stands_on: Sequence[str] | None = None,
     description: str | None = None,
     deps: Sequence[str] = (),
 ) -> dg.AssetSpec:
@@ -152,7 +167,8 @@ def table_spec(
         tags={"stage": stage} | ({"personal_data": "yes"} if personal else {}),
         code_version=code_of(stage, *code),
         partitions_def=days if daily else None,
-        metadata=table_metadata(columns, "as_of" if daily else None, origins),
+        metadata=table_metadata(columns, "as_of" if daily else laid_out_by, origins)
+        | ({} if stands_on is None else {STANDS_ON: list(stands_on)}),
     ).with_io_manager_key("lake_tables")
 
 
@@ -279,28 +295,42 @@ class StoredModel(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Challenger:
+    """A model that was judged before it may go live: stored either way, the champion only if it passed."""
+
+    model: StoredModel
+    passed: bool
+
+
 class ModelFiles(dg.ConfigurableIOManager):
     """An asset's model becomes a folder of files and the champion; it is read back as the bytes of its files.
 
-    A partitioned model is a mapping from partition to model, written and read.
+    A partitioned model is a mapping from partition to model, written and read. A `Challenger` that did not pass is
+    stored and nothing else.
     """
 
     home: dg.ResourceDependency[Home]
 
-    def handle_output(self, context: dg.OutputContext, obj: StoredModel | Mapping[str, StoredModel]) -> None:
+    def handle_output(
+        self, context: dg.OutputContext, obj: StoredModel | Challenger | Mapping[str, StoredModel]
+    ) -> None:
         """Store the model, make it the champion, show its card."""
         name, store = "_".join(context.asset_key.path), self.home.models
+        goes_live = not isinstance(obj, Challenger) or obj.passed
+        obj = obj.model if isinstance(obj, Challenger) else obj
         models = {f"{name}-{part}": one for part, one in obj.items()} if isinstance(obj, Mapping) else {name: obj}
         versions: dict[str, str] = {}
         for each, one in models.items():
             versions[each] = store.save(each, one.files(), one.card())
-            store.promote(each, versions[each])
+            if goes_live:
+                store.promote(each, versions[each])
         with_version(context, self.home, ",".join(versions.values()))
         cards = {each: json.loads(json.dumps(one.card(), default=str)) for each, one in models.items()}
         context.add_output_metadata(
             {
                 "card": dg.MetadataValue.json(cards),
-                "champion": dg.MetadataValue.json(versions),
+                "champion": dg.MetadataValue.json({each: store.champion(each) for each in models}),
                 "dagster/uri": str(store.root),
             }
         )
