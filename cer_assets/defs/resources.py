@@ -12,7 +12,7 @@ import polars as pl
 from dagster_duckdb import DuckDBResource
 
 from cer_assets.feeds import CONTRACTS, Feed, catalogue, polars_schema
-from cer_assets.lake import Lake, ModelStore, attach, clean_connection
+from cer_assets.lake import Lake, ModelStore, attach, clean_connection, read_snapshot
 
 LEDGER = "raw.deliveries"
 """The table of files that were loaded."""
@@ -117,6 +117,14 @@ class Home(dg.ConfigurableResource["Home"]):
         if not self.lake.exists(LEDGER):
             return pl.DataFrame(schema=_LEDGER)
         return self.lake.scan(LEDGER).filter(pl.col("feed") == feed).collect()
+
+    def served(self, table: str) -> pl.DataFrame | None:
+        """The table as people read it now: in the version that the current snapshot names."""
+        try:
+            version = read_snapshot(self.snapshots).versions.get(table)
+        except FileNotFoundError:
+            return None
+        return None if version is None else self.lake.scan(table, version).collect()
 
     def read(self, table: str) -> pl.DataFrame:
         """A table whole; a feed that never delivered reads as empty.

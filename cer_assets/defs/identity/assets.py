@@ -21,6 +21,7 @@ from cer_assets.identity import (
     truth_labeller,
 )
 from cer_assets.identity.charts import cluster_sizes, score_histogram, weights_chart
+from cer_assets.identity.labels import constraints
 from cer_assets.identity.standardise import standardise
 
 CONTRACT = "customer_record"
@@ -45,6 +46,7 @@ _RECORD = {
     "source": "The system that holds the record.",
     "source_id": "Its key there.",
     "updated_at": "When it was last changed there.",
+    "changed_on": "Day of the delivery since which it stands as it does.",
 }
 
 
@@ -57,19 +59,22 @@ def _from_every_feed(column: str) -> list[tuple[str, str]]:
     columns=_RECORD | _FIELDS,
     origins={
         "record_id": [*_from_every_feed("source"), *_from_every_feed("source_id")],
+        "changed_on": _from_every_feed("delivered_on"),
         **{column: _from_every_feed(column) for column in ("source", "source_id", "updated_at", *_FIELDS)},
         "given_name": [*_from_every_feed("given_name"), *_from_every_feed("full_name")],
         "surname": [*_from_every_feed("surname"), *_from_every_feed("full_name")],
     },
     ins={name: read(f"raw/{name}") for name in RECORD_FEEDS},
+    laid_out_by="changed_on",
     personal=True,
     code=("feeds",),
 )
 def records(**delivered: pl.DataFrame) -> dg.Output[pl.DataFrame]:
     """Every customer record as its system holds it now, standardised so that records can be compared."""
     keys = key_columns(CONTRACTS[CONTRACT])
-    current = [newest(frame, keys, feeds()[name].delivers) for name, frame in sorted(delivered.items())]
-    frame = standardise(pl.concat(current), country())
+    current = pl.concat([newest(frame, keys, feeds()[name].delivers) for name, frame in sorted(delivered.items())])
+    since = current.select("changed_on", record_id=pl.concat_str("source", "source_id", separator=":"))
+    frame = standardise(current, country()).join(since, on="record_id", maintain_order="left")
     filled = frame.select(pl.col(list(_FIELDS)).is_not_null().mean().round(3)).transpose(
         include_header=True, header_name="field", column_names=["share filled"]
     )
@@ -92,9 +97,11 @@ class Asking(Training):
 _LABELS = {
     "record_a": "The smaller record id of the pair.",
     "record_b": "The larger one.",
-    "answer": "match, distinct or unsure.",
+    "answer": "match, distinct, unsure, must_link, cannot_link, or withdrawn.",
     "by": "Who answered, or which rule.",
     "at": "When, or for a stand-in the newest change among the records.",
+    "drawn": "How the pair was chosen: dedupe, uncertain, audit, repeat, rule or steward; null where nobody said.",
+    "weight": "Of an audit answer, how many pairs of the pool it stands for.",
 }
 
 
@@ -112,18 +119,15 @@ def labels(
 ) -> dg.Output[pl.DataFrame]:
     """Answers about pairs of records, by record ids, never by values.
 
-    Answers of people come in as `raw/pair_labels`. Where the sample's truth lies in the home, it answers dedupe's
-    questions as a stand-in, and `by` says so. Where nobody ever answered, cautious rules do. What was answered stays.
+    Every answer is an event that stays; what they come to is read from them anew each time. Those of people come in as
+    `raw/pair_labels`. Where the sample's truth lies in the home, it answers questions as a stand-in, and `by` says so.
+    Where nobody ever answered, cautious rules do.
     """
     held = [home.read("identity.labels")] if home.lake.exists("identity.labels") else []
     given = pair_labels.with_columns(
         record_a=pl.min_horizontal("record_a", "record_b"), record_b=pl.max_horizontal("record_a", "record_b")
     )
-    known = (
-        pl.concat([*held, given.select(*_LABELS)])
-        .sort("at", *_LABELS)
-        .unique(["record_a", "record_b", "by"], keep="last", maintain_order=True)
-    )
+    known = pl.concat([given.select(*_LABELS), *held], how="diagonal").unique()
     at = pl.lit(records["updated_at"].max(), pl.Datetime("us"))
     if home.truth.exists():
         labeller = truth_labeller(pl.read_parquet(home.truth))
@@ -132,14 +136,31 @@ def labels(
             learned = train(
                 records, CUSTOMER_FIELDS, labeller, open_questions, config.seed, known, connection=con, by=STAND_IN
             )
-        known = pl.concat([known, learned.labels.with_columns(at=at).select(*_LABELS)])
+        known = pl.concat([known, learned.labels.with_columns(at=at)], how="diagonal")
     elif known.is_empty():
-        known = rule_labels(records, CUSTOMER_FIELDS, config.seed).with_columns(at=at).select(*_LABELS)
+        rules = rule_labels(records, CUSTOMER_FIELDS, config.seed)
+        known = pl.concat([known, rules.with_columns(at=at)], how="diagonal")
     # Who a person is that answered is personal; whether it was a person is not.
     kind = pl.when(pl.col("by").str.starts_with("rule")).then(pl.lit("rule")).when(pl.col("by") == STAND_IN)
     who = kind.then(pl.lit(STAND_IN)).otherwise(pl.lit("people")).alias("answered by")
     counts = known.group_by(who, "answer").len("answers").sort("answered by", "answer")
-    return dg.Output(known.sort("record_a", "record_b", "by"), metadata={"answers": table(counts)})
+    return dg.Output(known.sort("at", *_LABELS), metadata={"answers": table(counts)})
+
+
+@python_table(
+    "identity/constraints",
+    columns={
+        "record_a": "The smaller record id of the pair.",
+        "record_b": "The larger one.",
+        "answer": "must_link: always one person; cannot_link: never.",
+    },
+    origins={column: [("identity/labels", column)] for column in ("record_a", "record_b", "answer")},
+    ins={"labels": read("identity/labels")},
+)
+def identity_constraints(labels: pl.DataFrame) -> dg.Output[pl.DataFrame]:
+    """What people said must hold whatever a model thinks: it binds the very next resolution, and every later one."""
+    bound = constraints(labels)
+    return dg.Output(bound, metadata={"bound pairs": table(bound.group_by("answer").len("pairs").sort("answer"))})
 
 
 @model(
@@ -255,5 +276,5 @@ def identity_evaluation(home: Home, links: pl.DataFrame, labels: pl.DataFrame) -
 @dg.definitions
 def identity() -> dg.Definitions:
     """The stage's assets."""
-    python = [records, labels, identity_model, resolution, identity_evaluation]
+    python = [records, labels, identity_constraints, identity_model, resolution, identity_evaluation]
     return dg.Definitions(assets=[*python, *sql_assets_of("identity")])
