@@ -1,0 +1,241 @@
+"""How steady people's answers are, whether to ask on, and when to train anew; no pair is chosen, nothing is learned."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cer_assets.identity.cluster import MILLION
+from cer_assets.identity.queue import (
+    Board,
+    HasCut,
+    by_a_person,
+    decisions,
+    events,
+    on_positions,
+    standing_answers,
+)
+
+UNCERTAIN = 0.1
+"""A decision is uncertain while its chance of being wrong is at least this."""
+
+RECENT = 50
+"""Answers that tell whether the model is still surprised."""
+
+Z95 = 1.959964
+"""The 97.5th percentile of the standard normal distribution."""
+
+QUALITY = pl.Schema(
+    {
+        "compared": pl.String,
+        "pairs": pl.Int64,
+        "agreed": pl.Int64,
+        "unsure": pl.Int64,
+        "agreement": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "wrong": pl.Float64,
+    }
+)
+
+
+def label_quality(labels: pl.DataFrame) -> pl.DataFrame:
+    """How far people's answers can be relied on.
+
+    Args:
+        labels: record_a, record_b, answer, by, at, drawn; every event, also those that newer ones replaced.
+
+    Returns:
+        Two rows. compared: `repeats` (an answer asked again, beside the answer before it) and `labellers` (the first
+        answers of two people about one pair); pairs compared, of these agreed; unsure (comparisons left out because one
+        of the two was); agreement with its 95% interval low, high (Wilson 1927); wrong: the share of wrong answers that
+        this agreement means if both answers err alike and apart, e where 2 e (1 - e) = 1 - agreement. Null without pairs.
+    """
+    given = events(labels).filter(by_a_person())
+    # An answer that was taken back was a slip of the hand and says nothing about judgement.
+    next_one = pl.col("answer").shift(-1).over("record_a", "record_b", "by")
+    given = given.filter((next_one != "withdrawn").fill_null(value=True)).filter(pl.col("answer") != "withdrawn")
+    pair = ["record_a", "record_b"]
+    again = (
+        given.with_columns(before=pl.col("said").shift(1).over(pair), nth=pl.int_range(pl.len()).over(pair))
+        .filter(pl.col("drawn") == "repeat", pl.col("nth") > 0)
+        .select("before", "said")
+    )
+    first = given.unique([*pair, "by"], keep="first", maintain_order=True)
+    two = first.join(first, on=pair, suffix="_b").filter(pl.col("by") < pl.col("by_b"))
+    return pl.DataFrame(
+        [
+            _agreement("repeats", again["before"], again["said"]),
+            _agreement("labellers", two["said"], two["said_b"]),
+        ],
+        schema=QUALITY,
+        orient="row",
+    )
+
+
+def _agreement(compared: str, one: pl.Series, other: pl.Series) -> tuple[Any, ...]:
+    sure = one.is_not_null() & other.is_not_null()
+    pairs, agreed = int(sure.sum()), int((one == other).fill_null(value=False).sum())
+    if not pairs:
+        return compared, 0, 0, len(one), None, None, None, None
+    share = agreed / pairs
+    low, high = wilson(share, pairs)
+    wrong = (1 - math.sqrt(max(0.0, 1 - 2 * (1 - share)))) / 2
+    return compared, pairs, agreed, len(one) - pairs, share, low, high, wrong
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """The 95% interval of a share seen in `n` draws (Wilson, "Probable inference", 1927); `n` need not be whole."""
+    if n <= 0:
+        return 0.0, 1.0
+    centre = share + Z95**2 / (2 * n)
+    reach = Z95 * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
+    scale = 1 + Z95**2 / n
+    return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Whether to ask on."""
+
+    stop: bool
+    sentence: str
+    """The advice in words, with the figures it rests on."""
+    figures: dict[str, float | int | None]
+    """open_decisions (uncertain ones), expected_wrong (of these), gain (records that the next answers are expected to
+    set right, each), answers, surprises and expected_surprises (among the last answers), audited, audit_right,
+    audit_low, audit_high."""
+
+
+def stop_advice(
+    edges: pl.DataFrame,
+    links: pl.DataFrame,
+    labels: pl.DataFrame,
+    model: HasCut,
+    learned_from: pl.DataFrame | None = None,
+    batch: int = 50,
+    worth: float = 0.05,
+    width: float = 0.1,
+) -> Advice:
+    """Whether asking more is worth it.
+
+    Stop when the next questions' mean value of perfect information falls under what an answer costs (Howard 1966),
+    and the audit is precise enough to trust that. The value rests on the model's own chances; if its last answers
+    surprised it more often than these say, the value is raised in that proportion, (surprises + 1) / (expected + 1).
+    The audit's share of right decisions is weighted, its interval Wilson's with Kish's effective number of
+    answers, (sum of weights)^2 / sum of squared weights (Kish, "Survey Sampling", 1965).
+
+    Args:
+        edges: record_a, record_b, score.
+        links: record_id, customer_id.
+        labels: the answers so far, as `questions` takes them.
+        model: whose cut made the links.
+        learned_from: the labels that the model was trained on; those surprise it no more and are left out.
+        batch: how many questions would be asked next.
+        worth: records set right that make one answer worth its while.
+        width: how wide the audit's interval may be.
+    """
+    board = Board.of(edges, links, labels)
+    found = decisions(board, model.cut).filter("open")
+    uncertain = found.filter(pl.col("wrong") >= UNCERTAIN)
+    surprise = _surprises(board, labels, model.cut, learned_from)
+    next_ones = found.head(batch)["information"]
+    trust = (surprise["surprises"] + 1) / (surprise["expected_surprises"] + 1)
+    gain = float(next_ones.sum()) / max(len(next_ones), 1) * max(trust, 1.0)
+    audit = _audited(board, labels)
+    precise = audit["audit_low"] is not None and audit["audit_high"] - audit["audit_low"] <= width
+    figures: dict[str, float | int | None] = {
+        "open_decisions": len(uncertain),
+        "expected_wrong": round(float(uncertain.sort("a", "b")["wrong"].sum()), 3),
+        "gain": round(gain, 4),
+        **{name: round(figure, 4) for name, figure in surprise.items()},
+        **audit,
+    }
+    return Advice(gain < worth and precise, _advice(figures, gain < worth, precise, worth, width), figures)
+
+
+def _surprises(board: Board, labels: pl.DataFrame, cut: float, learned_from: pl.DataFrame | None) -> dict[str, float]:
+    """Among people's last answers: how many the model would have got wrong, and how many it should by its chances."""
+    given = standing_answers(labels).drop_nulls("said")
+    if learned_from is not None:
+        known = standing_answers(learned_from).select("record_a", "record_b", "said")
+        given = given.join(known, on=["record_a", "record_b", "said"], how="anti", maintain_order="left")
+    last = on_positions(given.tail(RECENT), board.members).join(
+        board.pairs.select("a", "b", "score"), on=["a", "b"], how="left"
+    )
+    # A pair too unlike to be scored is held to be two people.
+    chance = last["score"].fill_null(0).to_numpy() / MILLION
+    joined = chance >= cut
+    return {
+        "answers": len(last),
+        "surprises": int((joined != (last["said"] == "match").to_numpy()).sum()),
+        "expected_surprises": math.fsum(np.where(joined, 1 - chance, chance)),
+    }
+
+
+def _audited(board: Board, labels: pl.DataFrame) -> dict[str, Any]:
+    """The weighted share of audited pairs that are decided as the answer says."""
+    audited = standing_answers(labels).filter(pl.col("drawn") == "audit", pl.col("weight") > 0).drop_nulls("said")
+    audited = on_positions(audited, board.members).sort("a", "b", "by")
+    if audited.is_empty():
+        return {"audited": 0, "audit_right": None, "audit_low": None, "audit_high": None}
+    right = ((audited["u"] == audited["v"]) == (audited["said"] == "match")).to_numpy()
+    weight = audited["weight"].to_numpy()
+    share = min(math.fsum(weight[right]) / math.fsum(weight), 1.0)
+    low, high = wilson(share, math.fsum(weight) ** 2 / math.fsum(weight**2))
+    return {
+        "audited": len(audited),
+        "audit_right": round(share, 4),
+        "audit_low": round(low, 4),
+        "audit_high": round(high, 4),
+    }
+
+
+def _advice(figures: dict[str, Any], cheap: bool, precise: bool, worth: float, width: float) -> str:
+    """The sentence that a person reads."""
+    verdict = "Stop" if cheap and precise else "Ask on, for the audit's sake" if cheap else "Ask on"
+    than = "less" if cheap else "no less"
+    audit = "nothing was audited yet"
+    if figures["audited"]:
+        audit = (
+            f"{figures['audited']} audited answers put the share of scored pairs decided right between "
+            f"{figures['audit_low']:.3f} and {figures['audit_high']:.3f}"
+        )
+    if not precise:
+        audit += f" (an interval no wider than {width:g} is wanted)"
+    return (
+        f"{verdict}: an answer is expected to set {figures['gain']:.3f} records right, {than} than the {worth:g} that "
+        f"make one worth its while; {figures['expected_wrong']:.1f} of {figures['open_decisions']} uncertain decisions "
+        f"are expected to be wrong; {figures['surprises']} of the last {figures['answers']} answers surprised the model, "
+        f"where {figures['expected_surprises']:.1f} were to be expected; {audit}."
+    )
+
+
+def retrain_due(labels: pl.DataFrame, learned_from: pl.DataFrame, at_least: int = 20) -> str | None:
+    """Why a model is to be trained anew, or None: enough pairs are answered otherwise than what it learned from.
+
+    A pair counts once, when people now say match or distinct of it and said nothing or something else before. Unsure
+    and taken back answers teach nothing and do not count, nor do those of rules.
+
+    Args:
+        labels: every event so far.
+        learned_from: the events that the model was trained on.
+        at_least: so many pairs make training due.
+    """
+    new = _taught(labels).join(_taught(learned_from), on=["record_a", "record_b", "said"], how="anti")
+    if len(new) < at_least:
+        return None
+    counts = [f"{len(new.filter(said=said))} {said}" for said in ("match", "distinct")]
+    return f"{len(new)} pairs were answered since the model learned ({', '.join(counts)}); {at_least} make training due"
+
+
+def _taught(labels: pl.DataFrame) -> pl.DataFrame:
+    """What people say of each pair; the newest of several people's answers."""
+    return (
+        standing_answers(labels)
+        .drop_nulls("said")
+        .unique(["record_a", "record_b"], keep="last", maintain_order=True)
+        .select("record_a", "record_b", "said")
+    )
