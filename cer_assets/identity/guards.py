@@ -1,0 +1,459 @@
+"""Whether links may go live: what over-merging, gluing and churn look like from outside, measured against bounds.
+
+Guards look at values, links and the run before, not at how sure the model is: they must see what the model does not.
+Nothing is linked or mended here.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import duckdb
+import polars as pl
+from sqlglot import exp
+
+from cer_assets.identity.fields import KINDS, Kind, MatchField
+from cer_assets.identity.model import Model
+from cer_assets.identity.prepare import DIALECT, rename
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much of each trouble is let through; a value above its bound fails."""
+
+    merged_homes: float = 0.02
+    """Share of customers of several records. Where people are told apart only records with both a wrong name and a
+    wrong date are counted, well under one in a hundred; where homes are merged, about one home in three is."""
+    names_on_a_contact: int = 5
+    """A nickname beside a first name and a maiden name beside a surname make four names of one person, a slip in an
+    initial one more; a default address shows about as many as it has records."""
+    bridged: float = 0.10
+    """Share of customers of three records and more. Who moved, married or changed the provider leaves records that have
+    nothing in common; that should stay the exception."""
+    records_of_a_customer: int = 40
+    """More is a shop's card or a default value, and what hangs on it (consents, value) is nobody's."""
+    jump: float = 0.05
+    """Share of the customers before. Beyond what new records explain the number moves only with the model."""
+    changed_ids: float = 0.05
+    """Share of the records known before. Whatever is kept under an id elsewhere (lists, campaigns) loses so much."""
+
+
+BOUNDS = Bounds()
+
+OFFENDERS = 5
+"""Customers named per guard that fails."""
+
+NAMES_APART = 0.7
+"""Jaro-Winkler similarity under which two words are taken for two names."""
+
+TIED = 0.5
+"""Score from which a record counts as tied to another: more likely one person than not."""
+
+NEAR_NOTHING = 0.05
+"""Score under which two records have nothing to do with each other."""
+
+NEIGHBOURS = 40
+"""Inside a customer each record is compared with so many that follow it: all pairs of a customer within the usual
+bound on records, and so many per record where thousands were glued together."""
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """What the guards found."""
+
+    figures: pl.DataFrame
+    """guard, value (null where the guard does not apply), bound, passed, sentence; one row per guard."""
+    offenders: pl.DataFrame
+    """guard, customer_id, worth (in the guard's own unit, the worst first), of the guards that failed."""
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """One guard's value and the query of its offenders: customer_id, worth."""
+
+    guard: str
+    value: float | None
+    bound: float
+    sentence: str
+    offenders: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.value is None or self.value <= self.bound
+
+
+def measure(
+    records: pl.DataFrame,
+    links: pl.DataFrame,
+    edges: pl.DataFrame,
+    model: Model,
+    known_links: pl.DataFrame | None = None,
+    bounds: Bounds = BOUNDS,
+    connection: duckdb.DuckDBPyConnection | None = None,
+) -> pl.DataFrame:
+    """The figures of `guard` alone: guard, value, bound, passed, sentence."""
+    return guard(records, links, edges, model, known_links, bounds, connection).figures
+
+
+def guard(
+    records: pl.DataFrame,
+    links: pl.DataFrame,
+    edges: pl.DataFrame,
+    model: Model,
+    known_links: pl.DataFrame | None = None,
+    bounds: Bounds = BOUNDS,
+    connection: duckdb.DuckDBPyConnection | None = None,
+) -> Guarded:
+    """Measure links against bounds and name the worst customers, by id only.
+
+    A guard whose kinds of field the model does not have, or that needs a run before where there was none, says so and
+    passes.
+
+    Args:
+        records: `record_id` and the model's columns.
+        links: record_id, customer_id and, where known, fingerprint.
+        edges: record_a, record_b, score, as in `Resolution.edges`.
+        model: whose fields say what is a name, a date, an e-mail address and so on.
+        known_links: links of the run before, in the same columns; none at the first run.
+        bounds: what is let through.
+        connection: whose memory limit, spill folder and threads to use.
+    """
+    base = connection if connection is not None else duckdb.connect()
+    # A cursor has temporary tables of its own, so the caller's connection never sees ours.
+    with closing(base.cursor()) as cursor:
+        try:
+            _create_members(cursor, records, links, model.fields)
+            findings = [
+                _merged_homes(cursor, model.fields, bounds),
+                _junk_contact(cursor, model.fields, bounds),
+                _bridges(cursor, edges, bounds),
+                _size_cap(cursor, links, bounds),
+                *_against_the_run_before(cursor, links, known_links, bounds),
+            ]
+            offenders = _offenders(cursor, [f for f in findings if not f.passed])
+        finally:
+            if connection is None:
+                base.close()
+    for finding in findings:
+        if not finding.passed:
+            logger.warning("guard %s: %s", finding.guard, finding.sentence)
+    return Guarded(_figures(findings), offenders)
+
+
+def _figures(findings: Sequence[_Finding]) -> pl.DataFrame:
+    schema = {
+        "guard": pl.String,
+        "value": pl.Float64,
+        "bound": pl.Float64,
+        "passed": pl.Boolean,
+        "sentence": pl.String,
+    }
+    rows = [(f.guard, f.value, float(f.bound), f.passed, f.sentence) for f in findings]
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _offenders(cursor: duckdb.DuckDBPyConnection, failed: Sequence[_Finding]) -> pl.DataFrame:
+    found = [pl.DataFrame(schema={"guard": pl.String, "customer_id": pl.String, "worth": pl.Int64})]
+    found += [
+        cursor.sql(
+            f"""
+            select customer_id::varchar as customer_id, worth::bigint as worth from ({f.offenders})
+            order by worth desc, customer_id limit {OFFENDERS}
+            """
+        )
+        .pl()
+        .select(pl.lit(f.guard).alias("guard"), "customer_id", "worth")
+        for f in failed
+        if f.offenders is not None
+    ]
+    return pl.concat(found)
+
+
+def _columns(fields: Sequence[MatchField], *kinds: Kind) -> list[str]:
+    """What `members` calls the fields of these kinds."""
+    return [f"f{i}" for i, field in enumerate(fields) if field.kind in kinds]
+
+
+def _create_members(
+    cursor: duckdb.DuckDBPyConnection, records: pl.DataFrame, links: pl.DataFrame, fields: Sequence[MatchField]
+) -> None:
+    """Create `members`: the records of customers of several records, `place` in the customer, fields in standard form.
+
+    `words` are those of all names together, so that it does not matter which name stands in which field.
+    """
+    cursor.register(
+        "guarded_records",
+        records.select("record_id", *(pl.col(f.column).cast(pl.String).alias(f"raw{i}") for i, f in enumerate(fields))),
+    )
+    cursor.register("guarded_links", links.select("record_id", "customer_id"))
+    standard = exp.select("r.record_id", "l.customer_id").from_("guarded_records as r")
+    standard = standard.join("several as l", on="l.record_id = r.record_id")
+    for i, field in enumerate(fields):
+        value = rename(KINDS[field.kind].standard, lambda _, _name, raw=f"raw{i}": f"r.{raw}")
+        standard = standard.select(exp.alias_(value, f"f{i}"))
+    names = ", ".join(_columns(fields, "name")) or "null"
+    cursor.execute(
+        f"""
+        create or replace temp table members as
+        with several as (
+            select record_id, customer_id from guarded_links qualify count(*) over (partition by customer_id) > 1
+        ),
+        standard as ({standard.sql(DIALECT)})
+        select
+            *, row_number() over (partition by customer_id order by record_id) as place,
+            string_split(nullif(concat_ws(' ', {names}), ''), ' ') as words
+        from standard
+        """
+    )
+    for view in ("guarded_records", "guarded_links"):
+        cursor.unregister(view)
+
+
+def _one(cursor: duckdb.DuckDBPyConnection, query: str) -> tuple[float, ...]:
+    """The figures of a query of one row, nulls as 0."""
+    (row,) = cursor.execute(query).fetchall()
+    return tuple(0.0 if value is None else float(value) for value in row)
+
+
+def _share(part: float, whole: float) -> float:
+    return round(part / whole, 6) if whole else 0.0
+
+
+def _absent(guard: str, bound: float, reason: str) -> _Finding:
+    return _Finding(guard, None, bound, f"Not applicable: {reason}.")
+
+
+def _either(conditions: Iterable[str]) -> str:
+    return "(" + " or ".join(conditions) + ")"
+
+
+def _merged_homes(cursor: duckdb.DuckDBPyConnection, fields: Sequence[MatchField], bounds: Bounds) -> _Finding:
+    """People of one home under one customer: they share where they live or how they are reached, not name and birth."""
+    name, bound = "shared_home", bounds.merged_homes
+    dates, shared = _columns(fields, "date"), _columns(fields, "phone", "email", "address")
+    if not (_columns(fields, "name") and dates and shared):
+        return _absent(name, bound, "it takes a name, a date and a phone, e-mail or address field")
+    other_day = _either(
+        f"""
+        (levenshtein(l.{d}, r.{d}) > 2
+        and left(l.{d}, 4) || substr(l.{d}, 7, 2) || substr(l.{d}, 5, 2) != r.{d})
+        """
+        for d in dates
+    )
+    same_day = _either(f"coalesce(l.{d} = r.{d}, false)" for d in dates)
+    cursor.execute(
+        f"""
+        create or replace temp table merged_homes as
+        with one_home as (
+            select l.customer_id, l.words as l_words, r.words as r_words
+            from members as l
+            join members as r
+                on l.customer_id = r.customer_id and r.place > l.place and r.place <= l.place + {NEIGHBOURS}
+            where {_either(f"l.{s} = r.{s}" for s in shared)} and {other_day} and not {same_day}
+        )
+        select customer_id, count(*) as worth from one_home
+        where {_has_other_word("l_words", "r_words")} and {_has_other_word("r_words", "l_words")}
+        group by customer_id
+        """
+    )
+    merged, several = _one(
+        cursor,
+        "select (select count(*) from merged_homes), (select count(distinct customer_id) from members)",
+    )
+    value = _share(merged, several)
+    sentence = (
+        f"{value:.2%} of the customers of several records hold two records of one home, phone or e-mail whose names "
+        f"and dates both differ, as if people who live together had been merged; at most {bound:.2%} may."
+    )
+    return _Finding(name, value, bound, sentence, "from merged_homes")
+
+
+def _has_other_word(words: str, others: str) -> str:
+    """SQL: some word has no counterpart among the others."""
+    return f"""
+        len(list_filter({words}, lambda x: list_max(list_transform({others},
+        lambda y: jaro_winkler_similarity(x, y))) < {NAMES_APART})) > 0
+    """
+
+
+def _junk_contact(cursor: duckdb.DuckDBPyConnection, fields: Sequence[MatchField], bounds: Bounds) -> _Finding:
+    """One address, number or code inside one customer under many names: a default value that glued people."""
+    name, bound = "junk_contact", bounds.names_on_a_contact
+    contacts = _columns(fields, "email", "phone", "code")
+    if not (_columns(fields, "name") and contacts):
+        return _absent(name, bound, "it takes a name and an e-mail, phone or code field")
+    per_contact = " union all ".join(
+        f"""
+        select customer_id, count(distinct least(left(words[1], 1), left(words[-1], 1))
+            || greatest(left(words[1], 1), left(words[-1], 1))) as names
+        from members where {c} is not null group by customer_id, {c}
+        """
+        for c in contacts
+    )
+    cursor.execute(
+        f"""
+        create or replace temp table names_on_contacts as
+        with per_contact as ({per_contact})
+        select customer_id, max(names) as worth from per_contact group by customer_id
+        """
+    )
+    (value,) = _one(cursor, "select max(worth) from names_on_contacts")
+    sentence = (
+        f"Inside a customer one e-mail, phone or code stands beside {value:.0f} different names at most, told by their "
+        f"initials; more than {bound} say that a default value glued people together."
+    )
+    return _Finding(name, value, bound, sentence, f"from names_on_contacts where worth > {bound}")
+
+
+def _bridges(cursor: duckdb.DuckDBPyConnection, edges: pl.DataFrame, bounds: Bounds) -> _Finding:
+    """Two records that have nothing to do with each other, put together by a third that is tied to both."""
+    bound = bounds.bridged
+    cursor.register("guarded_edges", edges.select("record_a", "record_b", "score"))
+    cursor.execute(
+        f"""
+        create or replace temp table inside as
+        select l.customer_id, l.record_id as one, r.record_id as other, e.score
+        from guarded_edges as e
+        join members as l on l.record_id = e.record_a
+        join members as r on r.record_id = e.record_b and r.customer_id = l.customer_id
+        where e.score >= {NEAR_NOTHING}
+        """
+    )
+    cursor.unregister("guarded_edges")
+    cursor.execute(
+        f"""
+        create or replace temp table bridged as
+        with seen as (select one, other from inside union all select other, one from inside),
+        tied as (
+            select one, other from inside where score >= {TIED}
+            union all select other, one from inside where score >= {TIED}
+        ),
+        customers as (select customer_id, count(*) as records from members group by customer_id having count(*) > 2),
+        scored as (select customer_id, count(*) as pairs from inside group by customer_id),
+        gappy as (
+            select customer_id from customers left join scored using (customer_id)
+            where coalesce(pairs, 0) < records * (records - 1) // 2
+        ),
+        apart as (
+            select l.customer_id, l.record_id as one, r.record_id as other
+            from members as l semi join gappy using (customer_id)
+            join members as r
+                on l.customer_id = r.customer_id and r.place > l.place and r.place <= l.place + {NEIGHBOURS}
+            anti join seen on seen.one = l.record_id and seen.other = r.record_id
+        ),
+        held as (
+            select distinct apart.customer_id, apart.one, apart.other
+            from apart
+            join tied as near on near.one = apart.one
+            join tied as far on far.one = near.other and far.other = apart.other
+        )
+        select customer_id, count(*) as worth from held group by customer_id
+        """
+    )
+    bridged, three = _one(
+        cursor,
+        """
+        select (select count(*) from bridged),
+            (select count(*) from (select 1 from members group by customer_id having count(*) > 2))
+        """,
+    )
+    value = _share(bridged, three)
+    sentence = (
+        f"{value:.2%} of the customers of three records and more hold two records that score under {NEAR_NOTHING} "
+        f"though a third is tied to both; at most {bound:.2%} may."
+    )
+    return _Finding("bridge", value, bound, sentence, "from bridged")
+
+
+def _size_cap(cursor: duckdb.DuckDBPyConnection, links: pl.DataFrame, bounds: Bounds) -> _Finding:
+    bound = bounds.records_of_a_customer
+    (several,) = _one(cursor, "select max(records) from (select count(*) as records from members group by customer_id)")
+    value = max(several, float(min(len(links), 1)))
+    sentence = f"The largest customer is made of {value:.0f} records; at most {bound} may be one person's."
+    offenders = f"select customer_id, count(*) as worth from members group by customer_id having count(*) > {bound}"
+    return _Finding("size_cap", value, bound, sentence, offenders)
+
+
+def _against_the_run_before(
+    cursor: duckdb.DuckDBPyConnection, links: pl.DataFrame, known_links: pl.DataFrame | None, bounds: Bounds
+) -> list[_Finding]:
+    """The two guards of change: the number of customers, and whose id is another now."""
+    if known_links is None or known_links.is_empty():
+        reason = "there was no run before"
+        return [_absent("customer_jump", bounds.jump, reason), _absent("ids_changed", bounds.changed_ids, reason)]
+    _create_fates(cursor, links, known_links)
+    before, now, new, gone, moved, known = _one(
+        cursor,
+        """
+        select count(distinct before), count(distinct now), count(*) filter (where before is null or changed),
+            count(*) filter (where now is null), count(*) filter (where before != now), count(before)
+        from fates
+        """,
+    )
+    return [
+        _customer_jump(before, now, new, gone, bounds.jump),
+        _ids_changed(moved, new, gone, known, bounds.changed_ids),
+    ]
+
+
+def _create_fates(cursor: duckdb.DuckDBPyConnection, links: pl.DataFrame, known_links: pl.DataFrame) -> None:
+    """Create `fates`: per record its customer `before` and `now`, and whether its values `changed`.
+
+    With a new model every fingerprint is another: then none says that values changed.
+    """
+    for name, frame in (("links_now", links), ("links_before", known_links)):
+        fingerprint = pl.col("fingerprint") if "fingerprint" in frame.columns else pl.lit(None, pl.String)
+        cursor.register(name, frame.select("record_id", "customer_id", fingerprint.alias("fingerprint")))
+    cursor.execute(
+        """
+        create or replace temp table fates as
+        with fates as (
+            select b.customer_id as before, n.customer_id as now,
+                coalesce(b.fingerprint != n.fingerprint, false) as changed
+            from links_before as b full join links_now as n on b.record_id = n.record_id
+        )
+        select
+            before, now,
+            changed and bool_or(before is not null and now is not null and not changed) over () as changed
+        from fates
+        """
+    )
+    for name in ("links_now", "links_before"):
+        cursor.unregister(name)
+
+
+def _customer_jump(before: float, now: float, new: float, gone: float, bound: float) -> _Finding:
+    """A new or changed record adds or joins one customer at most; one that is gone takes one away at most."""
+    beyond = max(now - (before + new), before - new - gone - now, 0.0)
+    value = _share(beyond, before)
+    sentence = (
+        f"{before:.0f} customers before, {now:.0f} now; {new:.0f} new or changed records and {gone:.0f} gone leave "
+        f"{beyond:.0f} unexplained, {value:.2%} of those before; at most {bound:.2%} may be."
+    )
+    offenders = """
+        select customer_id, max(others) as worth
+        from (
+            select now as customer_id, count(distinct before) - 1 as others from fates group by now
+            union all select before, count(distinct now) - 1 from fates group by before
+        )
+        where customer_id is not null and others > 0 group by customer_id
+    """
+    return _Finding("customer_jump", value, bound, sentence, offenders)
+
+
+def _ids_changed(moved: float, new: float, gone: float, known: float, bound: float) -> _Finding:
+    """A new or changed record may move one that was known; whatever is gone lost its id."""
+    beyond = max(moved - new, 0.0) + gone
+    value = _share(beyond, known)
+    sentence = (
+        f"Of {known:.0f} records known before {moved:.0f} are under another id and {gone:.0f} are gone; {new:.0f} new "
+        f"or changed records leave {value:.2%} unexplained; at most {bound:.2%} may be."
+    )
+    offenders = """
+        select before as customer_id, count(*) as worth from fates
+        where before is not null and before is distinct from now group by before
+    """
+    return _Finding("ids_changed", value, bound, sentence, offenders)
