@@ -51,7 +51,8 @@ def label_quality(labels: pl.DataFrame) -> pl.DataFrame:
         Two rows. compared: `repeats` (an answer asked again, beside the answer before it) and `labellers` (the first
         answers of two people about one pair); pairs compared, of these agreed; unsure (comparisons left out because one
         of the two was); agreement with its 95% interval low, high (Wilson 1927); wrong: the share of wrong answers that
-        this agreement means if both answers err alike and apart, e where 2 e (1 - e) = 1 - agreement. Null without pairs.
+        this agreement means if both answers err alike and apart, e where 2 e (1 - e) = 1 - agreement. Null without
+        pairs.
     """
     given = events(labels).filter(by_a_person())
     # An answer that was taken back was a slip of the hand and says nothing about judgement.
@@ -208,8 +209,8 @@ def _advice(figures: dict[str, Any], cheap: bool, precise: bool, worth: float, w
     return (
         f"{verdict}: an answer is expected to set {figures['gain']:.3f} records right, {than} than the {worth:g} that "
         f"make one worth its while; {figures['expected_wrong']:.1f} of {figures['open_decisions']} uncertain decisions "
-        f"are expected to be wrong; {figures['surprises']} of the last {figures['answers']} answers surprised the model, "
-        f"where {figures['expected_surprises']:.1f} were to be expected; {audit}."
+        f"are expected to be wrong; {figures['surprises']} of the last {figures['answers']} answers surprised the "
+        f"model, where {figures['expected_surprises']:.1f} were to be expected; {audit}."
     )
 
 
