@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from cer_assets.identity.block import BlockKey, Rule, block_keys
-from cer_assets.identity.compare import Comparison, comparisons
-from cer_assets.identity.fields import MatchField
+from cer_assets.identity.compare import Comparison, comparisons, levels_sql
+from cer_assets.identity.fields import KINDS, MatchField
 from cer_assets.identity.learn import Weights
 
 FILE = "identity.json"
@@ -54,6 +54,9 @@ class Model:
         """Sixteen hexadecimal digits that move with whatever `resolve` makes of records: not with how training went."""
         content = json.loads(self.files()[FILE])
         del content["facts"]
+        # A comparison that is written otherwise than when the model was trained scores otherwise.
+        kinds = [KINDS[f.kind] for f in self.fields]
+        content["code"] = [levels_sql(self.fields, "pairs"), [(kind.standard, dict(kind.facets)) for kind in kinds]]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def block_rules(self) -> tuple[tuple[BlockKey, ...], list[Rule]]:
