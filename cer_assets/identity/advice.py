@@ -8,15 +8,8 @@ import numpy as np
 import polars as pl
 
 from cer_assets.identity.cluster import MILLION
-from cer_assets.identity.queue import (
-    Board,
-    HasCut,
-    by_a_person,
-    decisions,
-    events,
-    on_positions,
-    standing_answers,
-)
+from cer_assets.identity.labels import AUDIT, REPEAT, RULE, TEACHES
+from cer_assets.identity.queue import SURE, Board, HasCut, decisions, on_positions, said_by_people
 
 UNCERTAIN = 0.1
 """A decision is uncertain while its chance of being wrong is at least this."""
@@ -54,14 +47,14 @@ def label_quality(labels: pl.DataFrame) -> pl.DataFrame:
         this agreement means if both answers err alike and apart, e where 2 e (1 - e) = 1 - agreement. Null without
         pairs.
     """
-    given = events(labels).filter(by_a_person())
+    given = _events_of_people(labels)
     # An answer that was taken back was a slip of the hand and says nothing about judgement.
     next_one = pl.col("answer").shift(-1).over("record_a", "record_b", "by")
     given = given.filter((next_one != "withdrawn").fill_null(value=True)).filter(pl.col("answer") != "withdrawn")
     pair = ["record_a", "record_b"]
     again = (
         given.with_columns(before=pl.col("said").shift(1).over(pair), nth=pl.int_range(pl.len()).over(pair))
-        .filter(pl.col("drawn") == "repeat", pl.col("nth") > 0)
+        .filter(pl.col("drawn") == REPEAT, pl.col("nth") > 0)
         .select("before", "said")
     )
     first = given.unique([*pair, "by"], keep="first", maintain_order=True)
@@ -73,6 +66,27 @@ def label_quality(labels: pl.DataFrame) -> pl.DataFrame:
         ],
         schema=QUALITY,
         orient="row",
+    )
+
+
+def _events_of_people(labels: pl.DataFrame) -> pl.DataFrame:
+    """Every answer of people, and what they took back, oldest first, and whether that says match or distinct."""
+    kinds = {"by": pl.String, "at": pl.Datetime("us"), "drawn": pl.String}
+    absent = [pl.lit(None, kind).alias(name) for name, kind in kinds.items() if name not in labels.columns]
+    taught = pl.col("answer").replace(TEACHES)
+    return (
+        labels.with_columns(absent)
+        .select(
+            "answer",
+            pl.col("by").fill_null(""),
+            "at",
+            "drawn",
+            record_a=pl.min_horizontal("record_a", "record_b"),
+            record_b=pl.max_horizontal("record_a", "record_b"),
+            said=pl.when(taught.is_in(SURE)).then(taught),
+        )
+        .filter(~pl.col("by").str.starts_with(RULE))
+        .sort("at", "record_a", "record_b", "by", "answer", "drawn", nulls_last=False)
     )
 
 
@@ -159,10 +173,11 @@ def stop_advice(
 
 def _surprises(board: Board, labels: pl.DataFrame, cut: float, learned_from: pl.DataFrame | None) -> dict[str, float]:
     """Among people's last answers: how many the model would have got wrong, and how many it should by its chances."""
-    given = standing_answers(labels).drop_nulls("said")
+    pair = ["record_a", "record_b"]
+    newest = _events_of_people(labels).group_by(pair, maintain_order=True).agg(pl.col("at").last())
+    given = said_by_people(labels).drop_nulls("said").join(newest, on=pair, how="left").sort("at", *pair)
     if learned_from is not None:
-        known = standing_answers(learned_from).select("record_a", "record_b", "said")
-        given = given.join(known, on=["record_a", "record_b", "said"], how="anti", maintain_order="left")
+        given = given.join(said_by_people(learned_from), on=[*pair, "said"], how="anti", maintain_order="left")
     last = on_positions(given.tail(RECENT), board.members).join(
         board.pairs.select("a", "b", "score"), on=["a", "b"], how="left"
     )
@@ -178,8 +193,8 @@ def _surprises(board: Board, labels: pl.DataFrame, cut: float, learned_from: pl.
 
 def _audited(board: Board, labels: pl.DataFrame) -> dict[str, Any]:
     """The weighted share of audited pairs that are decided as the answer says."""
-    audited = standing_answers(labels).filter(pl.col("drawn") == "audit", pl.col("weight") > 0).drop_nulls("said")
-    audited = on_positions(audited, board.members).sort("a", "b", "by")
+    given = said_by_people(labels).filter(pl.col("drawn") == AUDIT, pl.col("weight") > 0).drop_nulls("said")
+    audited = on_positions(given, board.members).sort("a", "b")
     if audited.is_empty():
         return {"audited": 0, "audit_right": None, "audit_low": None, "audit_high": None}
     right = ((audited["u"] == audited["v"]) == (audited["said"] == "match")).to_numpy()
@@ -225,18 +240,10 @@ def retrain_due(labels: pl.DataFrame, learned_from: pl.DataFrame, at_least: int 
         learned_from: the events that the model was trained on.
         at_least: so many pairs make training due.
     """
-    new = _taught(labels).join(_taught(learned_from), on=["record_a", "record_b", "said"], how="anti")
+    pair = ["record_a", "record_b", "said"]
+    now, then = (said_by_people(frame).drop_nulls("said") for frame in (labels, learned_from))
+    new = now.join(then, on=pair, how="anti")
     if len(new) < at_least:
         return None
-    counts = [f"{len(new.filter(said=said))} {said}" for said in ("match", "distinct")]
-    return f"{len(new)} pairs were answered since the model learned ({', '.join(counts)}); {at_least} make training due"
-
-
-def _taught(labels: pl.DataFrame) -> pl.DataFrame:
-    """What people say of each pair; the newest of several people's answers."""
-    return (
-        standing_answers(labels)
-        .drop_nulls("said")
-        .unique(["record_a", "record_b"], keep="last", maintain_order=True)
-        .select("record_a", "record_b", "said")
-    )
+    counts = ", ".join(f"{len(new.filter(said=said))} {said}" for said in SURE)
+    return f"{len(new)} pairs were answered since the model learned ({counts}); {at_least} make training due"

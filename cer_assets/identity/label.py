@@ -13,7 +13,7 @@ import sys
 import termios
 import textwrap
 import tty
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
@@ -47,7 +47,7 @@ BINDING = "MD"
 BLIND = ("audit", "repeat")
 """Questions whose score is never shown: their answers measure the scores, and the answers themselves."""
 
-NOT_SHOWN = ("record_id", "source", "source_id")
+NOT_SHOWN = ("record_id", "source", "source_id", "changed_on")
 NEAR = 0.8
 """Two values with at least this share of characters in common, in order, are marked as near."""
 
@@ -201,8 +201,6 @@ class Screen:
         terminal = self.stdin.fileno()
         before = termios.tcgetattr(terminal)
         former = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-        # A shell that this was stopped in and started from again has set the terminal its own way.
-        former[signal.SIGCONT] = signal.signal(signal.SIGCONT, _taking_keys_again(terminal))
         try:
             _single_keys(terminal)
             self.write(OTHER_SCREEN)
@@ -231,13 +229,10 @@ class Screen:
 
 def _single_keys(terminal: int) -> None:
     tty.setcbreak(terminal, termios.TCSADRAIN)
-
-
-def _taking_keys_again(terminal: int) -> Callable[[int, object], None]:
-    def handler(_number: int, _frame: object) -> None:
-        _single_keys(terminal)
-
-    return handler
+    attributes = termios.tcgetattr(terminal)
+    # Whoever stops the process would leave two persons on the screen and the terminal without echo.
+    attributes[6][termios.VSUSP] = b"\x00"
+    termios.tcsetattr(terminal, termios.TCSADRAIN, attributes)
 
 
 def _leave(number: int, _frame: object) -> None:

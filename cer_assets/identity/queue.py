@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from cer_assets.identity.cluster import MILLION
-from cer_assets.identity.labels import RULE
+from cer_assets.identity.labels import AUDIT, BINDING, REPEAT, RULE, effective
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -34,8 +34,7 @@ QUESTIONS = pl.Schema(
 )
 """The queue; `record_a` and `record_b` have the type of the links' `record_id`."""
 
-SURE = {"match": "match", "must_link": "match", "distinct": "distinct", "cannot_link": "distinct"}
-"""What an answer says about the pair; the others say nothing."""
+SURE = ("match", "distinct")
 
 QUESTIONS_PER_CUSTOMER = 2
 """A queue that cannot be filled with one question a customer takes a second one, no more."""
@@ -124,7 +123,7 @@ class Board:
     """a < b (positions), u, v (their customers), score and held (what answers make of it) in millionths, open (no
     person has answered), n_u, n_v (records of the customers); by a, b."""
     answers: pl.DataFrame
-    """a, b, said (match or distinct; null where people disagree or are unsure): pairs answered by people."""
+    """a, b, said (match or distinct; null for unsure): pairs answered by people; by a, b."""
 
     @classmethod
     def of(cls, edges: pl.DataFrame, links: pl.DataFrame, labels: pl.DataFrame) -> "Board":
@@ -139,10 +138,7 @@ class Board:
                 size=pl.len().over("customer_id").cast(pl.Int64),
             )
         )
-        answers = on_positions(standing_answers(labels), members).select("a", "b", "said")
-        answers = answers.group_by("a", "b").agg(
-            said=pl.when(pl.col("said").drop_nulls().n_unique() == 1).then(pl.col("said").drop_nulls().first())
-        )
+        answers = on_positions(said_by_people(labels), members).select("a", "b", "said")
         said = pl.col("said")
         pairs = (
             on_positions(edges.select("record_a", "record_b", "score"), members)
@@ -174,46 +170,18 @@ def on_positions(pairs: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def events(labels: pl.DataFrame) -> pl.DataFrame:
-    """Labels with every column an event may have, null where it is not known, in the order in which they were given.
+def said_by_people(labels: pl.DataFrame) -> pl.DataFrame:
+    """What people's labels come to (`labels.effective`); what rules said is left out.
 
     Returns:
-        record_a < record_b, answer, by, at, drawn, weight, and said: match, distinct or null.
+        record_a, record_b, said (match or distinct; null for unsure), drawn, weight; by pair.
     """
-    missing = {"by": pl.String, "at": pl.Datetime("us"), "drawn": pl.String, "weight": pl.Float64}
+    sure = pl.col("answer").is_in(SURE)
     return (
-        labels.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items() if name not in labels)
-        .select(
-            pl.col("by").fill_null(""),
-            "answer",
-            "at",
-            "drawn",
-            pl.col("weight").cast(pl.Float64),
-            record_a=pl.min_horizontal("record_a", "record_b"),
-            record_b=pl.max_horizontal("record_a", "record_b"),
-            said=pl.col("answer").replace_strict(SURE, default=None, return_dtype=pl.String),
-        )
-        .sort("at", "record_a", "record_b", "by", "answer", "drawn", "weight", nulls_last=False)
+        effective(labels)
+        .filter(~pl.col("by").str.starts_with(RULE))
+        .select("record_a", "record_b", "drawn", "weight", said=pl.when(sure).then("answer"))
     )
-
-
-def standing_answers(labels: pl.DataFrame) -> pl.DataFrame:
-    """The newest answer of each person about each pair that was not taken back.
-
-    Returns:
-        what `events` returns, one row per pair and person.
-    """
-    return (
-        events(labels)
-        .filter(by_a_person())
-        .unique(["record_a", "record_b", "by"], keep="last", maintain_order=True)
-        .filter(pl.col("answer") != "withdrawn")
-    )
-
-
-def by_a_person() -> pl.Expr:
-    """Whether an answer is a person's and no rule's."""
-    return ~pl.col("by").str.starts_with(RULE) & (pl.col("drawn") != RULE).fill_null(value=True)
 
 
 def decisions(board: Board, cut: float) -> pl.DataFrame:
@@ -387,7 +355,7 @@ def _audit(board: Board, cut: float, most: int, rng: np.random.Generator) -> pl.
             "b",
             "score",
             (wrong * _cost(pl.col("linked"), cut)).alias("information"),
-            drawn=pl.lit("audit"),
+            drawn=pl.lit(AUDIT),
             why=pl.format("drawn at random, stands for {} scored pairs", pl.col("weight").round().cast(pl.Int64)),
             weight="weight",
         )
@@ -418,23 +386,23 @@ def _systematic(inclusion: Floats, rng: np.random.Generator) -> Ints:
 
 
 def _repeats(board: Board, labels: pl.DataFrame, most: int, rng: np.random.Generator) -> pl.DataFrame:
-    """Pairs that people answered match or distinct and that were not repeated yet, at random."""
-    repeated = on_positions(events(labels).filter(drawn="repeat").unique(["record_a", "record_b"]), board.members)
-    sure = (
-        standing_answers(labels).filter(pl.col("answer").is_in(["match", "distinct"])).unique(["record_a", "record_b"])
+    """Pairs that people answered match or distinct, neither repeated yet nor binding, at random."""
+    drawn = pl.col("drawn") if "drawn" in labels.columns else pl.lit(None, pl.String)
+    settled = on_positions(
+        labels.filter((drawn == REPEAT).fill_null(value=False) | pl.col("answer").is_in(BINDING)), board.members
     )
     pool = (
-        on_positions(sure.select("record_a", "record_b"), board.members)
-        .join(repeated, on=["a", "b"], how="anti")
+        board.answers.drop_nulls("said")
+        .join(settled, on=["a", "b"], how="anti")
         .join(board.pairs.select("a", "b", "score"), on=["a", "b"], how="left")
         .sort("a", "b")
     )
-    drawn = rng.choice(len(pool), min(most, len(pool)), replace=False)
-    return pool[drawn].select(
+    rows = rng.choice(len(pool), min(most, len(pool)), replace=False)
+    return pool[rows].select(
         "a",
         "b",
         "score",
-        drawn=pl.lit("repeat"),
+        drawn=pl.lit(REPEAT),
         why=pl.lit("asked before; tells how steady answers are"),
         information=pl.lit(0.0),
         weight=pl.lit(None, pl.Float64),
