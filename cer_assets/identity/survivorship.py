@@ -224,32 +224,38 @@ def golden_query(rules: Survivorship) -> exp.Select:
         .join("identity.records as r", on="l.record_id = r.record_id")
     )
     customer = exp.select("customer_id", "count(record_id) as records").from_("linked_record").group_by("customer_id")
-    query = exp.select("c.customer_id", "c.records").from_("customer as c").order_by("c.customer_id")
-    query = query.with_("linked_record", as_=linked).with_("customer", as_=customer)
+    rows: dict[str, exp.Select] = {"linked_record": linked, "customer": customer}
     speakers: dict[str, str] = {}
     for name, chosen in rules.fields.items():
-        query = query.with_(f"{name}_claim", as_=_claims(chosen))
-        query = query.with_(f"{name}_standing", as_=_standing(f"{name}_claim", chosen))
-        query = query.with_(f"{name}_speaker", as_=_speaker(f"{name}_standing", chosen))
-        query = query.join(f"{name}_speaker", on=f"c.customer_id = {name}_speaker.customer_id", join_type="left")
+        rows[f"{name}_claim"] = _claims(chosen)
+        rows[f"{name}_standing"] = _standing(f"{name}_claim", chosen)
+        rows[f"{name}_speaker"] = _speaker(f"{name}_standing", chosen)
         speakers |= dict.fromkeys(chosen.columns, f"{name}_speaker")
-    for column in GOLDEN_FIELDS:
-        value = exp.column(column, speakers[column])
-        query = query.select(value.as_(column))
-        for about in ("record", "rule"):
-            told = exp.case().when(value.copy().is_(exp.null()).not_(), exp.column(about, speakers[column]))
-            query = query.select(told.as_(f"{column}_{about}"))
+    told = [told for column in GOLDEN_FIELDS for told in _told(column, speakers[column])]
+    query = exp.select("c.customer_id", "c.records", *told).from_("customer as c").order_by("c.customer_id")
+    for speaker in dict.fromkeys(speakers.values()):
+        query.join(speaker, on=f"c.customer_id = {speaker}.customer_id", join_type="left", copy=False)
+    for name, row in rows.items():
+        query.with_(name, as_=row, copy=False)
     return query
 
 
-def _claims(chosen: FieldRules) -> exp.Select:
-    """Records that hold any of the columns, with what each rule says of them and `value`, one number a distinct value.
+def _told(column: str, speaker: str) -> list[exp.Expr]:
+    """A column of the record that speaks, which record that is, and which rule chose it; all null where it has none."""
+    value = exp.column(column, speaker)
+    there = value.is_(exp.null()).not_()
+    about = {what: exp.case().when(there, exp.column(what, speaker)) for what in ("record", "rule")}
+    return [value.as_(column), *(told.as_(f"{column}_{what}") for what, told in about.items())]
 
-    The value is named by the smallest record that holds it.
+
+def _claims(chosen: FieldRules) -> exp.Select:
+    """Records that hold any of the columns, what each rule says of them, and `value`, by which they agree or differ.
+
+    A value of several columns is named by the smallest record that holds it.
     """
     says = [_says(rule, chosen).as_(rule) for rule in chosen.rules]
-    alike = exp.func("min", exp.column("record_id"))
-    value = exp.Window(this=alike, partition_by=_same_value(chosen)).as_("value")
+    alike = exp.Window(this=exp.func("min", exp.column("record_id")), partition_by=_same_value(chosen))
+    value = (exp.column(chosen.core[0]) if len(chosen.core) == 1 else alike).as_("value")
     holds = exp.or_(*(exp.column(c).is_(exp.null()).not_() for c in chosen.columns))
     plain = [exp.column(c) for c in ("customer_id", "record_id", *chosen.columns)]
     return exp.select(*plain, value, *says).from_("linked_record").where(holds)

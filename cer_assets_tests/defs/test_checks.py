@@ -53,6 +53,8 @@ PLANTED: list[tuple[str, str, str, Change]] = [
     ("identity/evaluation", "pairwise_f1", "identity.evaluation", worth("value", 0.5)),
     ("customer/order_lines", "amount_conserved", "customer.order_lines", without_first_row),
     ("customer/order_lines", "lines_conserved", "customer.order_lines", first_row_again),
+    ("customer/order_lines", "payers_conserved", "customer.order_lines", with_text("customer_id", None, 0.5)),
+    ("customer/orders", "baskets_conserved", "customer.orders", first_row_again),
     ("customer/orders", "amount_conserved", "customer.orders", without_first_row),
     ("customer/orders", "payer_known", "customer.orders", with_text("customer_id", None, 0.5)),
     ("customer/products", "catalogue_covers_sales", "customer.products", lambda frame: frame.clear()),

@@ -35,6 +35,60 @@ def checks() -> dg.Definitions:
                 blocking=True,
             ),
             bounded(
+                "customer/order_lines",
+                "payers_conserved",
+                "Every customer, and the unknown payers together, have exactly the lines, baskets and amount that were"
+                " delivered under their records.",
+                """
+                with delivered as (
+                    select
+                        coalesce(l.customer_id, '') as payer,
+                        count(*) as lines,
+                        count(distinct t.basket_id) as baskets,
+                        sum(t.amount) as amount
+                    from raw.transactions as t
+                    left join identity.links as l on concat(t.source, ':', t.source_id) = l.record_id
+                    group by 1
+                ),
+                kept as (
+                    select
+                        coalesce(customer_id, '') as payer,
+                        count(*) as lines,
+                        count(distinct basket_id) as baskets,
+                        sum(amount) as amount
+                    from customer.order_lines group by 1
+                )
+                select
+                    count(*) filter (
+                        where d.lines is distinct from k.lines or d.baskets is distinct from k.baskets
+                        or d.amount is distinct from k.amount
+                    ) as payers_that_differ,
+                    count(d.payer) as payers,
+                    sum(case when k.payer = '' then k.amount end) as amount_of_unknown_payers
+                from delivered as d full join kept as k on d.payer = k.payer
+                """,
+                at_most=0,
+                blocking=True,
+            ),
+            bounded(
+                "customer/orders",
+                "baskets_conserved",
+                "Every delivered basket is one order, with as many lines and the same amount.",
+                """
+                with basket as (
+                    select basket_id, count(*) as lines, sum(amount) as amount from raw.transactions group by basket_id
+                )
+                select
+                    count(*) filter (
+                        where b.lines is distinct from o.lines or b.amount is distinct from o.amount
+                    ) + count(o.basket_id) - count(distinct o.basket_id) as baskets_that_differ,
+                    count(distinct b.basket_id) as delivered
+                from basket as b full join customer.orders as o on b.basket_id = o.basket_id
+                """,
+                at_most=0,
+                blocking=True,
+            ),
+            bounded(
                 "customer/orders",
                 "amount_conserved",
                 "Orders add up to exactly their lines.",
