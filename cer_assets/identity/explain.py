@@ -60,11 +60,10 @@ def explain_pairs(
         wanted = _positions(ready, pairs)
         compared = _levels(ready, wanted)
     explained = pl.concat([_prior(compared, model), *_of_comparisons(compared, model)]).sort("first", "second", "order")
-    used = pl.concat([wanted["first"], wanted["second"]]).unique().sort()
-    ids = ready.record_ids.gather(used)
+    ids = ready.record_ids
     named = explained.select(
-        pl.col("first").replace_strict(used, ids, return_dtype=ids.dtype).alias("record_a"),
-        pl.col("second").replace_strict(used, ids, return_dtype=ids.dtype).alias("record_b"),
+        ids.gather(explained["first"]).alias("record_a"),
+        ids.gather(explained["second"]).alias("record_b"),
         *("order", "comparison", "level", "weight", "rarity"),
         (pl.col("weight") + pl.col("rarity")).alias("contribution"),
     )

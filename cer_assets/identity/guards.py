@@ -35,10 +35,12 @@ class Bounds:
     nothing in common; that should stay the exception."""
     records_of_a_customer: int = 40
     """More is a shop's card or a default value, and what hangs on it (consents, value) is nobody's."""
-    jump: float = 0.05
-    """Share of the customers before. Beyond what new records explain the number moves only with the model."""
-    changed_ids: float = 0.05
-    """Share of the records known before. Whatever is kept under an id elsewhere (lists, campaigns) loses so much."""
+    jump: float = 0.10
+    """Share of the customers before. Beyond what new records explain the number moves only with the model; training
+    anew moves it by a few in a hundred."""
+    changed_ids: float = 0.10
+    """Share of the records known before. Whatever is kept under an id elsewhere (lists, campaigns) loses so much;
+    training anew costs a few in a hundred."""
 
 
 BOUNDS = Bounds()
@@ -46,7 +48,7 @@ BOUNDS = Bounds()
 OFFENDERS = 5
 """Customers named per guard that fails."""
 
-NAMES_APART = 0.7
+NAMES_APART = 0.8
 """Jaro-Winkler similarity under which two words are taken for two names."""
 
 TIED = 0.5
@@ -54,6 +56,13 @@ TIED = 0.5
 
 NEAR_NOTHING = 0.05
 """Score under which two records have nothing to do with each other."""
+
+NAMES: tuple[Kind, ...] = ("name",)
+DATES: tuple[Kind, ...] = ("date",)
+CONTACTS: tuple[Kind, ...] = ("email", "phone", "code")
+"""What is meant to be one person's own."""
+HOMES: tuple[Kind, ...] = ("phone", "email", "address")
+"""What people who live together share."""
 
 NEIGHBOURS = 40
 """Inside a customer each record is compared with so many that follow it: all pairs of a customer within the usual
@@ -172,7 +181,7 @@ def _offenders(cursor: duckdb.DuckDBPyConnection, failed: Sequence[_Finding]) ->
     return pl.concat(found)
 
 
-def _columns(fields: Sequence[MatchField], *kinds: Kind) -> list[str]:
+def _columns(fields: Sequence[MatchField], kinds: Sequence[Kind]) -> list[str]:
     """What `members` calls the fields of these kinds."""
     return [f"f{i}" for i, field in enumerate(fields) if field.kind in kinds]
 
@@ -192,9 +201,11 @@ def _create_members(
     standard = exp.select("r.record_id", "l.customer_id").from_("guarded_records as r")
     standard = standard.join("several as l", on="l.record_id = r.record_id")
     for i, field in enumerate(fields):
+        if field.kind not in (*NAMES, *DATES, *CONTACTS, *HOMES):
+            continue
         value = rename(KINDS[field.kind].standard, lambda _, _name, raw=f"raw{i}": f"r.{raw}")
         standard = standard.select(exp.alias_(value, f"f{i}"))
-    names = ", ".join(_columns(fields, "name")) or "null"
+    names = ", ".join(_columns(fields, NAMES)) or "null"
     cursor.execute(
         f"""
         create or replace temp table members as
@@ -233,8 +244,8 @@ def _either(conditions: Iterable[str]) -> str:
 def _merged_homes(cursor: duckdb.DuckDBPyConnection, fields: Sequence[MatchField], bounds: Bounds) -> _Finding:
     """People of one home under one customer: they share where they live or how they are reached, not name and birth."""
     name, bound = "shared_home", bounds.merged_homes
-    dates, shared = _columns(fields, "date"), _columns(fields, "phone", "email", "address")
-    if not (_columns(fields, "name") and dates and shared):
+    dates, shared = _columns(fields, DATES), _columns(fields, HOMES)
+    if not (_columns(fields, NAMES) and dates and shared):
         return _absent(name, bound, "it takes a name, a date and a phone, e-mail or address field")
     other_day = _either(
         f"""
@@ -282,8 +293,8 @@ def _has_other_word(words: str, others: str) -> str:
 def _junk_contact(cursor: duckdb.DuckDBPyConnection, fields: Sequence[MatchField], bounds: Bounds) -> _Finding:
     """One address, number or code inside one customer under many names: a default value that glued people."""
     name, bound = "junk_contact", bounds.names_on_a_contact
-    contacts = _columns(fields, "email", "phone", "code")
-    if not (_columns(fields, "name") and contacts):
+    contacts = _columns(fields, CONTACTS)
+    if not (_columns(fields, NAMES) and contacts):
         return _absent(name, bound, "it takes a name and an e-mail, phone or code field")
     per_contact = " union all ".join(
         f"""
