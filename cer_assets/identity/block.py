@@ -84,7 +84,7 @@ def _of_different_fields(keys: Sequence[BlockKey], rule: Rule) -> bool:
 
 def create_keys(prepared: Prepared, keys: Sequence[BlockKey]) -> None:
     """Create the temporary table `key_values`: `position` and per key a hash `k{i}`, null where there is no value."""
-    query = exp.select("l.position").from_("prepared as l")
+    query = exp.select("l.position").from_("record_facets as l")
     for number, key in enumerate(keys):
         value = exp.func("nullif", key.expression.copy(), exp.Literal.string(""))
         hashed = exp.Case().when(value.is_(exp.null()).not_(), exp.func("hash", value.copy()))

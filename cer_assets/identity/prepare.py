@@ -1,19 +1,27 @@
 """Records as one DuckDB table of comparable values, facets and rarities; nothing is blocked or compared here."""
 
+import logging
 import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 from sqlglot import exp, parse_one
 
 from cer_assets.identity.fields import GENERATION, KINDS, MatchField, name_partner
 
 DIALECT = "duckdb"
+
+MEMORY = "2GB"
+"""What DuckDB may hold where the caller brings no connection of its own; what is more goes to disk."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,21 +30,38 @@ class Prepared:
 
     The temporary table `prepared` has one row per record: `position` (the record's place when sorted by `record_id`),
     per field i its value `f{i}`, its facets `f{i}_<facet>` and `f{i}_rarity` (natural logarithm of one over the share
-    of filled records that hold the value), and `generation` (jr, sr, ii, ... behind a name).
+    of filled records that hold the value), and `generation` (jr, sr, ii, ... behind a name). Where the workspace is not
+    `complete` it holds only the records last asked of `fill`. `record_facets` has all of that but the rarities, always
+    for every record.
     """
 
     connection: duckdb.DuckDBPyConnection
     fields: tuple[MatchField, ...]
     record_ids: pl.Series
-    uniqueness: tuple[float, ...]
-    """Per field, what the mean agreeing pair's rarity would be: minus ln of the chance that two records agree."""
-    filled: tuple[int, ...]
-    """Per field, how many records hold a value."""
+    complete: bool = True
 
     @property
     def size(self) -> int:
         """Number of records."""
         return len(self.record_ids)
+
+    @cached_property
+    def filled(self) -> tuple[int, ...]:
+        """Per field, how many records hold a value."""
+        counts = exp.select(*(f"count(f{i})" for i in range(len(self.fields)))).from_("plain_records")
+        return self.connection.execute(counts.sql(DIALECT)).fetchall()[0]
+
+    @cached_property
+    def uniqueness(self) -> tuple[float, ...]:
+        """Per field, what the mean agreeing pair's rarity would be: minus ln of the chance that two records agree."""
+        return _uniqueness(self.connection, self.filled)
+
+    @cached_property
+    def hashes(self) -> npt.NDArray[np.uint64]:
+        """Per record a hash of its values as they were handed in; the same in every run, process and version."""
+        values = ", ".join(f"coalesce(raw{i}, chr(30))" for i in range(len(self.fields)))
+        query = f"select md5_number_lower(concat_ws(chr(31), {values})) as hash from raw_records order by position"
+        return self.connection.sql(query).pl()["hash"].to_numpy()
 
 
 @contextmanager
@@ -44,6 +69,7 @@ def prepared(
     records: pl.DataFrame,
     fields: Sequence[MatchField],
     connection: duckdb.DuckDBPyConnection | None = None,
+    complete: bool = True,
 ) -> Generator[Prepared]:
     """Open a workspace over the records; its temporary tables go when it closes.
 
@@ -51,23 +77,43 @@ def prepared(
         records: `record_id` and a column per field; rows in any order.
         fields: the columns that tell people apart.
         connection: whose memory limit, spill folder and threads to use; it is left as it was.
+        complete: whether every record is made ready to be compared; otherwise `fill` does so for those it is asked for.
 
     Raises:
         ValueError: a column is missing, `record_id` is null or repeated, or there is no field.
     """
     _refuse_unusable(records, fields)
     # A cursor has temporary tables of its own, so the caller's connection never sees ours.
-    base = connection if connection is not None else duckdb.connect()
+    base = connection if connection is not None else duckdb.connect(config={"memory_limit": MEMORY})
     cursor = base.cursor()
-    ordered = records.sort("record_id")
+    ids = records["record_id"]
+    ordered = records if ids.is_sorted() else records.sort("record_id")
+    workspace = Prepared(cursor, tuple(fields), ordered["record_id"], complete)
     try:
-        _create_table(cursor, ordered, fields)
-        filled = _filled(cursor, fields)
-        yield Prepared(cursor, tuple(fields), ordered["record_id"], _uniqueness(cursor, fields, filled), filled)
+        _create_plain(cursor, ordered, workspace.fields)
+        if complete:
+            fill(workspace)
+        yield workspace
     finally:
         cursor.close()
         if connection is None:
             base.close()
+
+
+def fill(workspace: Prepared, positions: npt.NDArray[np.integer] | None = None) -> None:
+    """Create the table `prepared` for records at these positions, or for all.
+
+    What is rare is counted among all records either way.
+    """
+    cursor = workspace.connection
+    if positions is not None:
+        cursor.register("records_to_fill", pl.DataFrame({"position": positions.astype(np.int32)}))
+    query = _prepared_sql(workspace.fields, positions is None)
+    cursor.execute(f"create or replace temp table prepared as {query}")
+    if positions is None:
+        cursor.execute("create or replace temp view record_facets as from prepared")
+    else:
+        cursor.unregister("records_to_fill")
 
 
 def _refuse_unusable(records: pl.DataFrame, fields: Sequence[MatchField]) -> None:
@@ -84,42 +130,76 @@ def _refuse_unusable(records: pl.DataFrame, fields: Sequence[MatchField]) -> Non
         )
 
 
-def _create_table(cursor: duckdb.DuckDBPyConnection, ordered: pl.DataFrame, fields: Sequence[MatchField]) -> None:
+def _create_plain(cursor: duckdb.DuckDBPyConnection, ordered: pl.DataFrame, fields: tuple[MatchField, ...]) -> None:
     texts = ordered.select(
         pl.int_range(pl.len(), dtype=pl.Int32).alias("position"),
         *(pl.col(f.column).cast(pl.String).alias(f"raw{i}") for i, f in enumerate(fields)),
     )
     cursor.register("raw_records", texts)
-    cursor.register("diminutives", _diminutives())
-    for table, query in (("standard_records", _standard_sql), ("prepared", _prepared_sql)):
-        cursor.execute(f"create or replace temp table {table} as {query(tuple(fields))}")
-    for view in ("raw_records", "diminutives"):
-        cursor.unregister(view)
-    cursor.execute("drop table standard_records")
+    cursor.register("diminutives_frame", _diminutives())
+    cursor.execute("create or replace temp table diminutives as from diminutives_frame")
+    cursor.unregister("diminutives_frame")
+    cursor.execute(f"create or replace temp table plain_records as {_plain_sql(fields)}")
+    cursor.execute(f"create or replace temp view record_facets as {_facets_sql(fields)}")
 
 
 @cache
-def _standard_sql(fields: tuple[MatchField, ...]) -> str:
-    """Each field in its kind's standard form."""
+def _plain_sql(fields: tuple[MatchField, ...]) -> str:
+    """Each field in its kind's standard form, name endings apart."""
     standard = (
         exp.alias_(rename(KINDS[field.kind].standard, lambda _, _name, raw=f"raw{i}": raw), f"f{i}")
         for i, field in enumerate(fields)
     )
-    return exp.select("position", *standard).from_("raw_records").sql(DIALECT)
-
-
-@cache
-def _prepared_sql(fields: tuple[MatchField, ...]) -> str:
-    """Name endings apart, facets beside each value, and each value's rarity joined to it."""
     names = [i for i, f in enumerate(fields) if f.kind == "name"]
     values = (
         f"regexp_replace(f{i}, '{GENERATION}', '') as f{i}" if i in names else f"f{i}" for i in range(len(fields))
     )
-    plain = exp.select("position", *values, exp.alias_(_generation(names), "generation")).from_("standard_records")
-    query = exp.select("p.position", "p.generation").with_("plain_records", as_=plain).from_("plain_records as p")
+    return (
+        exp.select("position", *values, exp.alias_(_generation(names), "generation"))
+        .with_("standard_records", as_=exp.select("position", *standard).from_("raw_records"))
+        .from_("standard_records")
+        .order_by("position")
+        .sql(DIALECT)
+    )
+
+
+@cache
+def _facets_sql(fields: tuple[MatchField, ...]) -> str:
+    """What is derived from each value, beside it."""
+    query = exp.select("p.position", "p.generation").from_("plain_records as p")
     for i, field in enumerate(fields):
-        query = _add_field(query, i, field)
-    return query.order_by("p.position").sql(DIALECT)
+        value = f"f{i}"
+        query = query.select(f"p.{value}")
+        for facet, template in KINDS[field.kind].facets.items():
+            expression = rename(template, lambda _, _name, value=value: f"p.{value}")
+            query = query.select(exp.alias_(expression, f"{value}_{facet}"))
+        if field.kind == "name":
+            forms = f"forms{i}"
+            query = query.join(
+                f"diminutives as {forms}", on=f"{forms}.name = split_part(p.{value}, ' ', 1)", join_type="left"
+            ).select(f"{forms}.forms as {value}_forms")
+    return query.sql(DIALECT)
+
+
+@cache
+def _prepared_sql(fields: tuple[MatchField, ...], every: bool) -> str:
+    """Facets and the rarity of each value, of every record or of those in `records_to_fill`."""
+    query = exp.select("r.*").from_("records as r")
+    chosen = "" if every else "semi join records_to_fill using (position)"
+    query = query.with_("records", as_=parse_one(f"select * from ({_facets_sql(fields)}) {chosen}", dialect=DIALECT))
+    for i in range(len(fields)):
+        value, values = f"f{i}", f"values{i}"
+        held = "" if every else f"and {value} in (select {value} from records)"
+        counts = f"""
+            select {value} as value, ln((select count({value}) from plain_records) / count(*)) as rarity
+            from plain_records where {value} is not null {held} group by {value}
+        """
+        query = (
+            query.with_(values, as_=parse_one(counts, dialect=DIALECT))
+            .join(values, on=f"{values}.value = r.{value}", join_type="left")
+            .select(f"coalesce({values}.rarity, 0)::float as {value}_rarity")
+        )
+    return query.order_by("r.position").sql(DIALECT)
 
 
 def _generation(names: Sequence[int]) -> exp.Expr:
@@ -136,54 +216,20 @@ def _generation(names: Sequence[int]) -> exp.Expr:
     )
 
 
-def _add_field(query: exp.Select, position: int, field: MatchField) -> exp.Select:
-    value, values = f"f{position}", f"values{position}"
-    counts = parse_one(
-        f"""
-        select {value} as value, ln(sum(count(*)) over () / count(*)) as rarity
-        from plain_records where {value} is not null group by {value}
-        """,
-        dialect=DIALECT,
-    )
-    query = (
-        query.with_(values, as_=counts)
-        .join(values, on=f"{values}.value = p.{value}", join_type="left")
-        .select(f"p.{value}", f"coalesce({values}.rarity, 0)::float as {value}_rarity")
-    )
-    for facet, template in KINDS[field.kind].facets.items():
-        expression = rename(template, lambda _, _name: f"p.{value}")
-        query = query.select(exp.alias_(expression, f"{value}_{facet}"))
-    if field.kind == "name":
-        forms = f"forms{position}"
-        query = query.join(
-            f"diminutives as {forms}",
-            on=f"{forms}.name = split_part(p.{value}, ' ', 1)",
-            join_type="left",
-        ).select(f"{forms}.forms as {value}_forms")
-    return query
-
-
-def _filled(cursor: duckdb.DuckDBPyConnection, fields: Sequence[MatchField]) -> tuple[int, ...]:
-    counts = exp.select(*(f"count(f{i})" for i in range(len(fields)))).from_("prepared")
-    return cursor.execute(counts.sql(DIALECT)).fetchall()[0]
-
-
-def _uniqueness(
-    cursor: duckdb.DuckDBPyConnection, fields: Sequence[MatchField], filled: Sequence[int]
-) -> tuple[float, ...]:
+def _uniqueness(cursor: duckdb.DuckDBPyConnection, filled: Sequence[int]) -> tuple[float, ...]:
     """Minus ln of the chance that two different records, both filled, hold one value of the field.
 
     At least one such pair is granted, so that a field without any repeated value stays finite.
     """
     result: list[float] = []
-    for i in range(len(fields)):
+    for i, records in enumerate(filled):
         ((agreeing,),) = cursor.execute(
             f"""
             select coalesce(sum(n * (n - 1)), 0)::double
-            from (select count(*) as n from prepared where f{i} is not null group by f{i})
+            from (select count(*) as n from plain_records where f{i} is not null group by f{i})
             """
         ).fetchall()
-        pairs = filled[i] * (filled[i] - 1)
+        pairs = records * (records - 1)
         result.append(math.log(pairs / max(agreeing, 2.0)) if pairs else 0.0)
     return tuple(result)
 

@@ -1,0 +1,108 @@
+"""Pairs of records and their scores by a trained model; which pairs there are is not decided here."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cer_assets.identity.cluster import MILLION
+from cer_assets.identity.compare import levels_sql
+from cer_assets.identity.model import Model
+from cer_assets.identity.pairs import Codes, Positions, coded, ends
+from cer_assets.identity.prepare import Prepared, fill
+
+Scores = npt.NDArray[np.int32]
+"""In whole millionths, so that adding them up gives one sum in every order."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Pairs and their scores, ordered by pair; each pair once."""
+
+    codes: Codes
+    score: Scores
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.codes)
+
+    @classmethod
+    def none(cls) -> "Scored":
+        """No pair."""
+        return cls(np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int32))
+
+    @classmethod
+    def joined(cls, *parts: "Scored") -> "Scored":
+        """All pairs of parts that have none in common."""
+        codes = np.concatenate([p.codes for p in parts])
+        order = np.argsort(codes, kind="stable")
+        return cls(codes[order], np.concatenate([p.score for p in parts])[order])
+
+    @property
+    def first(self) -> Positions:
+        """The smaller position of each pair."""
+        return ends(self.codes)[0]
+
+    @property
+    def second(self) -> Positions:
+        """The larger one."""
+        return ends(self.codes)[1]
+
+    def where(self, kept: npt.NDArray[np.bool_]) -> "Scored":
+        """Some of the pairs."""
+        return Scored(self.codes[kept], self.score[kept])
+
+    def above(self, floor: float) -> "Scored":
+        """The pairs that score at least `floor`, a probability."""
+        return self.where(self.score >= round(floor * MILLION))
+
+
+class Scorer:
+    """Scores pairs of one workspace with one model.
+
+    A pair's score is the logistic function of its log-odds: the bias, a weight per comparison for the level that the
+    pair reaches, and per field the worth of how much rarer than usual the value is that both share.
+    """
+
+    def __init__(self, ready: Prepared, model: Model) -> None:
+        self.ready = ready
+        # One list of weights per comparison; they reach the query as data, not as text.
+        weights = pl.DataFrame({f"w{c}": [w.tolist()] for c, w in enumerate(model.weights.levels)})
+        ready.connection.register("weights_frame", weights)
+        ready.connection.execute("create or replace temp table weights as from weights_frame")
+        ready.connection.unregister("weights_frame")
+        terms = ["$bias"]
+        terms += [f"list_extract(w{c}, level{c} + 1)" for c in range(len(model.comparisons))]
+        terms += [
+            f"list_extract($rarities, {i + 1}) * coalesce(rarity{i} - list_extract($uniqueness, {i + 1}), 0)"
+            for i in range(len(model.fields))
+        ]
+        self._query = f"""
+            with compared as ({levels_sql(model.fields, "pairs_to_score")})
+            select first, second, round($million / (1 + exp(-({" + ".join(terms)}))))::integer as score
+            from compared, weights
+        """
+        self._parameters = {
+            "million": MILLION,
+            "bias": model.weights.bias,
+            "rarities": model.weights.rarities.tolist(),
+            "uniqueness": list(model.uniqueness),
+        }
+
+    def score(self, codes: Codes) -> Scored:
+        """The scores of pairs."""
+        if not len(codes):
+            return Scored.none()
+        first, second = ends(codes)
+        if not self.ready.complete:
+            fill(self.ready, np.union1d(first, second))
+        cursor = self.ready.connection
+        cursor.register("pairs_to_score", pl.DataFrame({"first": first, "second": second}))
+        cursor.execute(f"create or replace temp table scored_pairs as {self._query}", self._parameters)
+        cursor.unregister("pairs_to_score")
+        found = cursor.sql("from scored_pairs").pl()
+        cursor.execute("drop table scored_pairs")
+        codes = coded(found["first"].to_numpy(), found["second"].to_numpy())
+        order = np.argsort(codes)
+        return Scored(codes[order], found["score"].to_numpy()[order])
