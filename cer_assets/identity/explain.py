@@ -11,7 +11,7 @@ from cer_assets.identity.cluster import MILLION, Ints
 from cer_assets.identity.compare import Comparison, levels_sql
 from cer_assets.identity.learn import logistic
 from cer_assets.identity.model import Model
-from cer_assets.identity.prepare import Prepared, prepared
+from cer_assets.identity.prepare import Prepared, fill, prepared
 from cer_assets.identity.resolve import EDGE_FLOOR
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def explain_pairs(
     Raises:
         ValueError: a pair names a record that is not among the records, or the same record twice.
     """
-    with prepared(records, model.fields, connection) as ready:
+    with prepared(records, model.fields, connection, complete=False) as ready:
         wanted = _positions(ready, pairs)
         compared = _levels(ready, wanted)
     explained = pl.concat([_prior(compared, model), *_of_comparisons(compared, model)]).sort("first", "second", "order")
@@ -108,6 +108,7 @@ def _positions(ready: Prepared, pairs: pl.DataFrame) -> pl.DataFrame:
 def _levels(ready: Prepared, pairs: pl.DataFrame) -> pl.DataFrame:
     """`first`, `second`, a level per comparison and a rarity per field, as the scoring query reads them."""
     cursor = ready.connection
+    fill(ready, np.union1d(pairs["first"].to_numpy(), pairs["second"].to_numpy()))
     cursor.register("explained_pairs", pairs)
     frame = cursor.sql(levels_sql(ready.fields, "explained_pairs")).pl()
     cursor.unregister("explained_pairs")
