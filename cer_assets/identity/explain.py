@@ -7,7 +7,7 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from cer_assets.identity.cluster import MILLION, Ints
+from cer_assets.identity.cluster import MILLION, Ints, components
 from cer_assets.identity.compare import Comparison, levels_sql
 from cer_assets.identity.learn import logistic
 from cer_assets.identity.model import Model
@@ -212,6 +212,7 @@ def explain_clusters(
     links: pl.DataFrame,
     model: Model,
     customer_ids: Sequence[str] | None = None,
+    constraints: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Where each customer of several records hangs together least, and what cutting it there would do.
 
@@ -224,16 +225,19 @@ def explain_clusters(
         links: record_id, customer_id.
         model: whose cut decides whether the sides would join again.
         customer_ids: explain only these; all of several records if left out.
+        constraints: record_a, record_b, answer, as `resolve` was given them. What a `must_link` puts together is never
+            cut; a customer that is nothing else has no row.
 
     Returns:
         customer_id, records; smaller and larger (lists of the record ids of each side; of equal sizes the one with the
         smaller first id is `larger`); mean (score across, 0 to 1); rejoins (the true mean may reach the cut: without a
-        `cannot_link` the next run puts the sides together again; false where only a `must_link` or another model holds
-        them); record_a, record_b, strongest (the pair across that scores best: whose answer decides; null where no
-        pair across is among the edges); ordered by mean, then customer_id: the most doubtful customer first.
+        `cannot_link` the next run puts the sides together again; false where another model joined them); record_a,
+        record_b, strongest (the pair across that scores best: whose answer decides; null where no pair across is among
+        the edges); ordered by mean, then customer_id: the most doubtful customer first.
     """
     members = _members(links, customer_ids)
-    members = members.with_columns(side=_sides(members, _ties(edges, members)))
+    whole, side = _sides(members, _ties(edges, members), _bound(members, constraints))
+    members = members.with_columns(side=side).filter(~whole)
     total = pl.col("smaller").list.len().cast(pl.Int64) * pl.col("larger").list.len().cast(pl.Int64)
     unscored = total - pl.col("scored")
     return (
@@ -317,17 +321,31 @@ def _ties(edges: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
     return _within(edges, members).select(u="place", v="place_b", sum=_millionths())
 
 
-def _sides(members: pl.DataFrame, ties: pl.DataFrame) -> pl.Series:
-    """Per member true if it is on the first side of the last join of average linkage within its customer.
+def _bound(members: pl.DataFrame, constraints: pl.DataFrame | None) -> Ints:
+    """Per member the smallest place among those that must_links put together with it."""
+    if constraints is None or members.is_empty():
+        return np.arange(len(members), dtype=np.int64)
+    must = constraints.filter(pl.col("answer") == "must_link").select("record_a", "record_b", score=pl.lit(1.0))
+    ties = _ties(must, members)
+    u, v, strength = (ties[c].to_numpy() for c in ("u", "v", "sum"))
+    return components(u, v, strength, len(members), [0], len(members))
+
+
+def _sides(members: pl.DataFrame, ties: pl.DataFrame, bound: Ints) -> tuple[pl.Series, pl.Series]:
+    """Where the last join of average linkage within each customer was.
 
     All pairs of groups that are each other's nearest are joined in one round, in every customer at once, as in
     `cluster.average_linkage`.
+
+    Returns:
+        per member whether its customer was one group from the start, and whether it is on the first side of the join.
     """
     size = members["size"].to_numpy()
-    label = np.arange(len(members), dtype=np.int64)
-    records = np.ones(len(members), dtype=np.int64)
+    label = bound
+    records = np.bincount(label, minlength=len(members))
+    whole = records[label] == size
     side = np.zeros(len(members), dtype=bool)
-    ties = _between_groups(ties)
+    ties = _between_groups(ties, label)
     while len(ties):
         into, gone = _nearest_of_each_other(ties, records)
         records[into] += records[gone]
@@ -335,21 +353,22 @@ def _sides(members: pl.DataFrame, ties: pl.DataFrame) -> pl.Series:
         target = np.arange(len(members), dtype=np.int64)
         target[gone] = into
         label = target[label]
-        ties = _between_groups(
-            ties.with_columns(u=pl.Series(target[ties["u"].to_numpy()]), v=pl.Series(target[ties["v"].to_numpy()]))
-        )
-    # What was put together without any score (by a must_link) parts at no cost: its first group from the others.
+        ties = _between_groups(ties, target)
+    # What was put together without any score parts at no cost: its first group from the others.
     first = pl.DataFrame({"customer": members["customer_id"], "label": label}).select(
         first=pl.col("label").min().over("customer")
     )["first"]
-    return pl.Series("side", side | ((records[label] != size) & (label == first.to_numpy())))
+    side |= (records[label] != size) & (label == first.to_numpy())
+    return pl.Series(whole, dtype=pl.Boolean), pl.Series(side, dtype=pl.Boolean)
 
 
-def _between_groups(ties: pl.DataFrame) -> pl.DataFrame:
-    """Sums of scores between pairs of different groups, `u` < `v`."""
+def _between_groups(ties: pl.DataFrame, target: Ints) -> pl.DataFrame:
+    """Sums of scores between pairs of different groups under their new names, `u` < `v`."""
+    u, v = target[ties["u"].to_numpy()], target[ties["v"].to_numpy()]
     return (
-        ties.filter(pl.col("u") != pl.col("v"))
-        .group_by(u=pl.min_horizontal("u", "v"), v=pl.max_horizontal("u", "v"))
+        pl.DataFrame({"u": np.minimum(u, v), "v": np.maximum(u, v), "sum": ties["sum"]})
+        .filter(pl.col("u") != pl.col("v"))
+        .group_by("u", "v")
         .agg(pl.col("sum").sum())
     )
 

@@ -137,11 +137,25 @@ def test_the_weakest_link_is_where_two_tight_groups_meet(trained: Trained) -> No
     )
 
 
-def test_what_only_a_must_link_holds_parts_at_no_cost(trained: Trained) -> None:
+def test_what_no_score_holds_parts_at_no_cost(trained: Trained) -> None:
     found = explain_clusters(edges_of(("a", "b", 0.9)), links_of(one="abc", two="yz"), trained.model)
     one, two = found.rows(named=True)
     assert (one["smaller"], one["larger"], one["mean"], one["rejoins"]) == (["c"], ["a", "b"], 0.0, False)
     assert (two["smaller"], two["larger"], two["mean"], two["strongest"]) == (["z"], ["y"], 0.0, None)
+
+
+def test_a_must_link_is_never_cut(trained: Trained) -> None:
+    edges = edges_of(("a", "b", 0.9), ("b", "c", 0.8), ("x", "y", 0.9))
+    links = links_of(one="abcd", two="xy")
+    bound = pl.DataFrame({"record_a": ["a", "c", "x"], "record_b": ["d", "d", "y"], "answer": "must_link"})
+    found = explain_clusters(edges, links, trained.model, constraints=bound)
+    one = found.row(0, named=True)
+    assert found["customer_id"].to_list() == ["one"]
+    assert (one["smaller"], one["larger"]) == (["b"], ["a", "c", "d"])
+    apart = bound.with_columns(answer=pl.lit("cannot_link"))
+    plain = explain_clusters(edges, links, trained.model)
+    assert explain_clusters(edges, links, trained.model, constraints=apart).equals(plain)
+    assert explain_clusters(edges, links, trained.model, ["nobody"], bound).is_empty()
 
 
 def test_sides_part_every_customer_and_rejoin_at_the_cut_that_joined_them(trained: Trained) -> None:
