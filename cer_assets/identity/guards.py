@@ -28,9 +28,9 @@ class Bounds:
     Shares of customers are granted two standard errors more: among few customers one is no sign yet.
     """
 
-    merged_homes: float = 0.02
+    merged_homes: float = 0.05
     """Share of customers of several records. Where people are told apart only records with both a wrong name and a
-    wrong date are counted, well under one in a hundred; where homes are merged, about one home in three is."""
+    wrong date are counted, a few in a hundred of badly kept data; where homes are merged about one in three is."""
     names_on_a_contact: int = 5
     """A nickname beside a first name and a maiden name beside a surname make four names of one person, a slip in an
     initial one more; a default address shows about as many as it has records."""
@@ -52,7 +52,7 @@ BOUNDS = Bounds()
 OFFENDERS = 5
 """Customers named per guard that fails."""
 
-NAMES_APART = 0.8
+NAMES_APART = 0.7
 """Jaro-Winkler similarity under which two words are taken for two names."""
 
 TIED = 0.5

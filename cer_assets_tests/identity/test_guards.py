@@ -11,6 +11,7 @@ from cer_assets.identity import CUSTOMER_FIELDS, MatchField, Model, resolve_all
 from cer_assets.identity.guards import Bounds, Guarded, guard, measure
 from cer_assets.identity.learn import Weights
 from cer_assets_tests.identity.conftest import Trained
+from cer_assets_tests.identity.people import GIVEN, SURNAMES
 
 GUARDS = ["shared_home", "junk_contact", "bridge", "size_cap", "customer_jump", "ids_changed"]
 FIELDS = Model(CUSTOMER_FIELDS, (), Weights(0.0, (), np.zeros(0)), (), 0.45)
@@ -27,13 +28,13 @@ def value(found: Guarded, name: str) -> float | None:
 
 
 def people(count: int, records_each: int = 3, **shared: str) -> pl.DataFrame:
-    """People whose records are alike, each person's own; `shared` columns hold one value in all of them."""
+    """People, two of a surname each, whose records are alike; `shared` columns hold one value in all of them."""
     rows = [
         {
             "record_id": f"s:{person:03d}-{nth}",
             "person_id": f"p{person:03d}",
-            "given_name": f"{chr(97 + person % 26)}{'eiou'[person % 4]}lba{chr(97 + person // 26)}",
-            "surname": f"{chr(97 + (7 * person + 3) % 26)}ork{chr(97 + person % 25)}",
+            "given_name": GIVEN[person % len(GIVEN)],
+            "surname": SURNAMES[person // 2 % len(SURNAMES)],
             "birth_date": date(1950 + person % 50, 1 + person % 12, 1 + (5 * person) % 28),
             "email": f"user{person}@mail.com",
             "phone": f"+1614{3_000_000 + 7919 * person}",
