@@ -38,8 +38,9 @@ TEACHES = {"must_link": "match", "cannot_link": "distinct"}
 
 BINDING = tuple(TEACHES)
 
-AUDIT, REPEAT = "audit", "repeat"
-"""How a pair was drawn that is to say how good the links are, and one asked again to say how good the answers are."""
+DEDUPE, UNCERTAIN, AUDIT, REPEAT = "dedupe", "uncertain", "audit", "repeat"
+"""How a pair was drawn: by dedupe; as an uncertain one of the candidates; at random, to say how good the links are; and
+once again, to say how good the answers are."""
 
 _CAUTION = ("must_link", "match", "unsure", "distinct", "cannot_link", "withdrawn")
 """Of answers at one time the later of these wins."""
@@ -201,8 +202,15 @@ def _components(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], siz
     return connected_components(graph, directed=False)[1]
 
 
-def labels_frame(pairs: Sequence[Pair], answers: Sequence[bool | None], by: str, id_type: pl.DataType) -> pl.DataFrame:
-    """Labels as rows: `record_a` < `record_b`, `answer` (match, distinct or unsure), `by`."""
+def labels_frame(
+    pairs: Sequence[Pair],
+    answers: Sequence[bool | None],
+    by: str,
+    id_type: pl.DataType,
+    drawn: Sequence[str | None],
+    weights: Sequence[float | None],
+) -> pl.DataFrame:
+    """Labels as rows: `record_a` < `record_b`, `answer` (match, distinct or unsure), `by`, `drawn`, `weight`."""
     ordered = [(a, b) if a < b else (b, a) for a, b in pairs]
     return pl.DataFrame(
         {
@@ -210,8 +218,17 @@ def labels_frame(pairs: Sequence[Pair], answers: Sequence[bool | None], by: str,
             "record_b": [b for _, b in ordered],
             "answer": [ANSWERS[a if a is None else bool(a)] for a in answers],
             "by": [by] * len(ordered),
+            "drawn": drawn,
+            "weight": weights,
         },
-        schema={"record_a": id_type, "record_b": id_type, "answer": pl.String, "by": pl.String},
+        schema={
+            "record_a": id_type,
+            "record_b": id_type,
+            "answer": pl.String,
+            "by": pl.String,
+            "drawn": pl.String,
+            "weight": pl.Float64,
+        },
     )
 
 

@@ -21,6 +21,8 @@ LABELS_SCHEMA = {
     "record_b": pl.String,
     "answer": pl.String,
     "by": pl.String,
+    "drawn": pl.String,
+    "weight": pl.Float64,
 }
 
 

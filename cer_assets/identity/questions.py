@@ -46,10 +46,16 @@ class Questions:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def start(self, records: Sequence[dict[str, str | None]], fields: Sequence[MatchField], seed: int) -> None:
-        """Hand over the records, each a value per column."""
+    def start(
+        self,
+        records: Sequence[dict[str, str | None]],
+        fields: Sequence[MatchField],
+        seed: int,
+        groups: Sequence[int] | None = None,
+    ) -> None:
+        """Hand over the records, each a value per column; pairs within one of the `groups` are not proposed."""
         kinds = [[field.column, field.kind] for field in fields]
-        self._write({"records": list(records), "fields": kinds, "seed": seed})
+        self._write({"records": list(records), "fields": kinds, "seed": seed, "groups": groups and list(groups)})
 
     def propose(self) -> tuple[int, int]:
         """The pair that dedupe would learn most from.
@@ -103,7 +109,7 @@ def questions(wanted: bool = True) -> Generator[Questions | None]:
 def _converse() -> None:
     """The proposing end, run in the child process."""
     told = json.loads(sys.stdin.readline())
-    learner = _learner(told["records"], told["fields"], told["seed"])
+    learner = _learner(told["records"], told["fields"], told["seed"], told["groups"])
     while len(learner):
         pair = learner.pop()
         sys.stdout.write(json.dumps([pair[0][_PLACE], pair[1][_PLACE]]) + "\n")
@@ -116,7 +122,7 @@ def _converse() -> None:
             learner.mark([pair], [int(answer)])
 
 
-def _learner(records: list[dict[str, Any]], fields: list[list[str]], seed: int) -> Any:
+def _learner(records: list[dict[str, Any]], fields: list[list[str]], seed: int, groups: list[int] | None) -> Any:
     """The disagreement learner of dedupe with every source of chance seeded, over predicates it can afford."""
     from dedupe import labeler
     from dedupe.datamodel import DataModel
@@ -135,7 +141,7 @@ def _learner(records: list[dict[str, Any]], fields: list[list[str]], seed: int) 
                 if len(covered) < max_cover:
                     for pair in covered:
                         weights[pair] += 1 / len(covered)
-            pairs = sorted(weights)
+            pairs = sorted((a, b) for a, b in weights if groups is None or groups[a] != groups[b])
             if len(pairs) <= MOST_PAIRS:
                 return pairs
             chance = np.array([weights[pair] for pair in pairs])

@@ -1,55 +1,36 @@
-"""Learning who is who from few labels: which pairs to ask about, in what order, and the model that comes of it."""
+"""Learning who is who from few labels: which pairs to ask about, in what order; `learner` says what comes of it."""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cer_assets.identity.block import (
-    Rule,
-    affordable_rules,
-    block_keys,
-    candidate_rules,
-    choose_rules,
-    create_keys,
-    pairs_around,
-    sample_positions,
-)
-from cer_assets.identity.compare import Compared, compare
+from cer_assets.identity.cluster import Ints
+from cer_assets.identity.curve import Costs
 from cer_assets.identity.fields import CUSTOMER_FIELDS, MatchField
-from cer_assets.identity.labels import RULE, Labeller, labels_frame
-from cer_assets.identity.learn import Beliefs, Weights, believed, fit, measure_beliefs
+from cer_assets.identity.labels import AUDIT, DEDUPE, REPEAT, UNCERTAIN, Labeller
+from cer_assets.identity.learn import Floats
+from cer_assets.identity.learner import Label, Learner, Pair, places
 from cer_assets.identity.model import Model
 from cer_assets.identity.prepare import Prepared, prepared
-from cer_assets.identity.questions import (
-    MOST_RECORDS,
-    Questions,
-    QuestionsFailedError,
-    questions,
-)
+from cer_assets.identity.questions import MOST_RECORDS, Questions, QuestionsFailedError, questions
 
 logger = logging.getLogger(__name__)
 
-SHARE_OF_DEDUPE = 0.6
-"""The part of the budget that dedupe's questions take; uncertain pairs of the candidate pool take the rest."""
-
-POOL_RECORDS = 4_000
-"""The candidate pool holds all blocked pairs around so many records."""
+SHARE_OF_DEDUPE, SHARE_OF_AUDIT, SHARE_OF_REPEATS = 0.55, 0.12, 0.03
+"""Parts of the budget. Uncertain pairs of the candidate pool take the rest, half by their scores and half by groups."""
 
 BATCH = 5
 """Questions between two fits."""
 
-TRUST_IN_RULES = 0.2
-"""What a label from a rule counts beside a person's."""
+STRATA = (0.02, 0.2, 0.5, 0.8, 0.975)
+"""Chances between which audited pairs are drawn apart from each other."""
 
-CUT = 0.45
-"""Joining a group raises the expected F1 while its mean chance is over half the F1 reached (Lipton and others,
-"Optimal thresholding of classifiers to maximize F1 measure", 2014), and links are worth having from .9 on."""
+UNTOLD = 0.01
+"""The share of pairs that are held to be two people whatever their score, as far as an audit is concerned."""
 
 
 def train(
@@ -61,213 +42,131 @@ def train(
     known_labels: pl.DataFrame | None = None,
     connection: duckdb.DuckDBPyConnection | None = None,
     by: str = "labeller",
+    costs: Costs = Costs(),  # noqa: B008 - frozen
+    between: str | None = None,
 ) -> Model:
     """Learn a model from the records and at most `budget` answers.
 
     The same records in any order, answers and seed give the same model. No set of answers makes it fail: what labels
     do not settle stays with what chance agreement in the records suggests.
 
+    Of the answers, dedupe's questions teach what tells records apart, and uncertain pairs correct it and say where to
+    cut. A random audit of all candidate pairs, drawn in strata, then says how good the links are, and a few pairs are
+    asked again without saying so.
+
     Args:
         records: `record_id` and a column per field.
         fields: the columns that tell people apart.
         labeller: answers lists of pairs of record ids with true, false or null; without one nothing is asked.
-        budget: most pairs to ask about.
+        budget: most pairs to ask about, those asked again among them.
         seed: of every random choice.
-        known_labels: record_a, record_b, answer and, if known, by; answers had already. A pair in it is not asked
-            again. Pairs of records that are not here are passed over.
+        known_labels: answers had already, as `labels.effective` reads them. A pair in it is not asked again. Pairs of
+            records that are not here are passed over.
         connection: whose memory limit and threads to use.
         by: who answers, for the labels' provenance.
+        costs: what a wrong merge and a missed match cost; the dearer a wrong merge, the higher the cut.
+        between: a column; only pairs of records that differ in it are candidates.
 
     Returns:
-        a model, whose `labels` are the answers asked for.
+        a model, whose `labels` are the answers asked for, each with how its pair was `drawn` and, for an audit, with
+        the number of candidate pairs it stands for (`weight`).
+
+    Raises:
+        ValueError: a column is missing, or the labeller does not give one answer per pair.
     """
     share = round(SHARE_OF_DEDUPE * budget) if labeller is not None else 0
     # dedupe takes seconds to import, which the candidate pool takes to be found: it starts first.
     with questions(share > 0) as dedupe, prepared(records, fields, connection) as ready:
-        training = _Training.of(ready, np.random.default_rng(seed))
-        training.add_known(known_labels)
+        rng = np.random.default_rng(seed)
+        learner = Learner.of(ready, rng, costs, _groups(records, ready, between))
+        learner.add_known(known_labels)
         if labeller is not None:
-            asking = _Asking(training, labeller, budget)
+            asking = _Asking(learner, labeller, budget, rng)
+            kept_back = asking.audits + asking.repeats
             if dedupe is not None:
                 asking.questions_of_dedupe(dedupe, share, seed)
-            asking.uncertain_pairs()
-        return training.model(by)
+            asking.uncertain_pairs(until=kept_back + (asking.left - kept_back) // 2)
+            asking.uncertain_joins(until=kept_back)
+            asking.audit()
+        return learner.model(by)
 
 
-@dataclass
-class _Training:
-    """The state of one training: records, beliefs, candidate pool, labels so far."""
-
-    prepared: Prepared
-    rng: np.random.Generator
-    beliefs: Beliefs
-    rules: tuple[tuple[tuple[str, str], ...], ...]
-    pool: Compared
-    around: pl.DataFrame
-    labels: dict[tuple[int, int], bool | None] = field(default_factory=dict[tuple[int, int], bool | None])
-    """Answers by pair of positions, in the order given."""
-    trust: dict[tuple[int, int], float] = field(default_factory=dict[tuple[int, int], float])
-    asked: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-
-    @classmethod
-    def of(cls, ready: Prepared, rng: np.random.Generator) -> "_Training":
-        """Measure beliefs, choose blocking rules and collect the candidate pool."""
-        beliefs = measure_beliefs(ready, rng)
-        keys = block_keys(ready.fields)
-        create_keys(ready, keys)
-        rules = affordable_rules(ready, candidate_rules(keys), rng)
-        around = sample_positions(ready, POOL_RECORDS, rng)
-        found = pairs_around(ready, rules, around)
-        pool = compare(ready, found.select("first", "second").unique())
-        chance = believed(beliefs, len(ready.fields)).chance(pool)
-        chosen = choose_rules(found, chance, len(rules), len(around))
-        named = [_named(rules[r], keys) for r in chosen]
-        kept = found.filter(pl.col("rule").is_in(chosen)).select("first", "second").unique()
-        rows = _places(pool, kept.to_numpy())
-        logger.info("candidate pool: %d pairs around %d records", len(rows), len(around))
-        return cls(ready, rng, beliefs, tuple(named), pool.take(rows), around)
-
-    def add_known(self, known: pl.DataFrame | None) -> None:
-        """Take labels had already, the last one of a pair."""
-        if known is None:
-            return
-        ids = pl.DataFrame({"id": self.prepared.record_ids}).with_row_index("position")
-        by = pl.col("by") if "by" in known.columns else pl.lit("")
-        found = (
-            known.with_columns(by=by.fill_null(""))
-            .join(ids, left_on="record_a", right_on="id", maintain_order="left")
-            .join(ids, left_on="record_b", right_on="id", suffix="_b", maintain_order="left")
-            .select("position", "position_b", "answer", "by")
-        )
-        # A person's answer stands above a rule's.
-        for a, b, answer, who in found.sort(~pl.col("by").str.starts_with(RULE), maintain_order=True).iter_rows():
-            pair = (min(a, b), max(a, b))
-            self.labels[pair] = {"match": True, "distinct": False}.get(answer)
-            self.trust[pair] = TRUST_IN_RULES if who.startswith(RULE) else 1.0
-
-    def weights(self) -> Weights:
-        """The weights that the labels so far suggest."""
-        compared, answers, trust = self._labelled()
-        if not len(compared):
-            return believed(self.beliefs, len(self.prepared.fields))
-        return fit(self.beliefs, compared, answers, trust)
-
-    def _labelled(
-        self,
-    ) -> tuple[Compared, npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
-        """The pairs with an answer, ordered by pair; unsure is none."""
-        sure = sorted(pair for pair, answer in self.labels.items() if answer is not None)
-        pairs = pl.DataFrame(sure, schema={"first": pl.Int32, "second": pl.Int32}, orient="row")
-        return (
-            compare(self.prepared, pairs),
-            np.array([self.labels[pair] for pair in sure], dtype=bool),
-            np.array([self.trust.get(pair, 1.0) for pair in sure], dtype=np.float64),
-        )
-
-    def model(self, by: str) -> Model:
-        """What was learned."""
-        ids = self.prepared.record_ids
-        labels = labels_frame(
-            [(ids[a], ids[b]) for a, b in self.asked],
-            [self.labels[pair] for pair in self.asked],
-            by,
-            ids.dtype,
-        )
-        return Model(
-            fields=self.prepared.fields,
-            rules=self.rules,
-            weights=self.weights(),
-            uniqueness=tuple(round(u, 6) for u in self.prepared.uniqueness),
-            cut=CUT,
-            facts=self._facts(),
-            labels=labels,
-        )
-
-    def _facts(self) -> dict[str, Any]:
-        answers = list(self.labels.values())
-        return {
-            "records": self.prepared.size,
-            "pool_pairs": len(self.pool),
-            "labels": {
-                "match": answers.count(True),
-                "distinct": answers.count(False),
-                "unsure": answers.count(None),
-                "asked": len(self.asked),
-            },
-            **self._agreement(),
-        }
-
-    def _agreement(self, folds: int = 5) -> dict[str, float | None]:
-        """Share of labels that a model without them gets right, beside the share that beliefs alone get right.
-
-        The pairs asked about are the hard ones, so neither says how good the links are.
-        """
-        compared, answers, trust = self._labelled()
-        if len(compared) < folds:
-            return {"labels_predicted": None, "labels_predicted_without_learning": None}
-        fold = np.arange(len(compared)) % folds
-        right = np.zeros(len(compared), dtype=bool)
-        for f in range(folds):
-            seen, held = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
-            weights = fit(self.beliefs, compared.take(seen), answers[seen], trust[seen])
-            right[held] = (weights.chance(compared.take(held)) >= CUT) == answers[held]
-        before = believed(self.beliefs, len(self.prepared.fields)).chance(compared) >= CUT
-        return {
-            "labels_predicted": round(float(right.mean()), 4),
-            "labels_predicted_without_learning": round(float((before == answers).mean()), 4),
-        }
+def _groups(records: pl.DataFrame, ready: Prepared, between: str | None) -> Ints | None:
+    """A number per position for each value of the column; a missing value is one of its own."""
+    if between is None:
+        return None
+    if between not in records.columns:
+        raise ValueError(f"between: column {between!r} is missing; have {records.columns}")
+    ids = pl.DataFrame({"record_id": ready.record_ids})
+    values = ids.join(records.select("record_id", value=between), on="record_id", maintain_order="left")["value"]
+    return values.rank("dense").fill_null(0).to_numpy().astype(np.int64)
 
 
 class _Asking:
     """Chooses questions, puts them to the labeller and keeps the answers."""
 
-    def __init__(self, training: _Training, labeller: Labeller, budget: int) -> None:
-        self.training = training
+    def __init__(self, learner: Learner, labeller: Labeller, budget: int, rng: np.random.Generator) -> None:
+        self.learner = learner
         self.labeller = labeller
         self.budget = budget
+        self.rng = rng
+        self.audits = round(SHARE_OF_AUDIT * budget)
+        self.repeats = round(SHARE_OF_REPEATS * budget)
 
     @property
     def left(self) -> int:
         """Questions not yet asked."""
-        return self.budget - len(self.training.asked)
+        return self.budget - len(self.learner.asked)
 
-    def ask(self, pairs: Sequence[tuple[int, int]]) -> list[bool | None]:
-        """Answers for pairs of positions (first < second), from the labels had or else from the labeller."""
-        training = self.training
-        new = [pair for pair in pairs if pair not in training.labels][: self.left]
-        if new:
-            ids = training.prepared.record_ids
-            answers = list(self.labeller([(ids[a], ids[b]) for a, b in new]))
-            if len(answers) != len(new):
-                raise ValueError(f"labeller: gave {len(answers)} answers to {len(new)} pairs; give one per pair")
-            training.labels.update((pair, None if a is None else bool(a)) for pair, a in zip(new, answers, strict=True))
-            training.asked.extend(new)
-        return [training.labels.get(pair) for pair in pairs]
+    def ask(self, pairs: Sequence[Pair], drawn: str, weights: Sequence[float] | None = None) -> None:
+        """Put pairs of positions (first < second) that have no label yet to the labeller, as far as the budget goes."""
+        weight = dict(zip(pairs, weights or [None] * len(pairs), strict=True))
+        new = [pair for pair in pairs if pair not in self.learner.labels][: self.left]
+        self._put([(pair, drawn, weight[pair]) for pair in new])
+
+    def _put(self, wanted: Sequence[tuple[Pair, str, float | None]]) -> None:
+        if not wanted:
+            return
+        ids = self.learner.prepared.record_ids
+        answers = list(self.labeller([(ids[a], ids[b]) for (a, b), _, _ in wanted]))
+        if len(answers) != len(wanted):
+            raise ValueError(f"labeller: gave {len(answers)} answers to {len(wanted)} pairs; give one per pair")
+        for (pair, drawn, weight), given in zip(wanted, answers, strict=True):
+            label = Label(None if given is None else bool(given), drawn, weight)
+            self.learner.asked.append((pair, label))
+            before = self.learner.labels.get(pair)
+            if drawn != REPEAT or before is None:
+                self.learner.labels[pair] = label
+            elif before.answer != label.answer:
+                self.learner.labels[pair] = Label(None, before.drawn, before.weight)
 
     def questions_of_dedupe(self, dedupe: Questions, share: int, seed: int) -> None:
         """Ask what dedupe proposes on a sample of records; where it can propose nothing, ask nothing."""
         positions = self._records_for_dedupe()
         if len(positions) < 3:
             return
+        groups = self.learner.groups
         try:
-            dedupe.start(self._values(positions), self.training.prepared.fields, seed)
+            fields = self.learner.prepared.fields
+            dedupe.start(self._values(positions), fields, seed, None if groups is None else groups[positions].tolist())
             while self.left > self.budget - share:
                 a, b = sorted(int(positions[place]) for place in dedupe.propose())
-                dedupe.answer(self.ask([(a, b)])[0] if a != b else True)
+                self.ask([(a, b)], DEDUPE)
+                dedupe.answer(self.learner.labels[a, b].answer)
         except QuestionsFailedError as error:
             logger.warning("%s; the other questions come from the candidate pool", error)
 
     def _records_for_dedupe(self) -> npt.NDArray[np.int64]:
         """Records of the pool and those most like them, so that a small sample holds matches and near misses."""
-        training = self.training
+        learner = self.learner
         pairs = pl.DataFrame(
             {
-                "first": training.pool.pairs[:, 0],
-                "second": training.pool.pairs[:, 1],
-                "chance": training.weights().chance(training.pool).round(9),
+                "first": learner.pool.pairs[:, 0],
+                "second": learner.pool.pairs[:, 1],
+                "chance": learner.weights().chance(learner.pool).round(9),
             }
         )
-        seeds = training.rng.permutation(training.around["position"].to_numpy())[: MOST_RECORDS // 3]
+        seeds = self.rng.permutation(learner.around.to_numpy())[: MOST_RECORDS // 3]
         nearest = (
             pl.concat(
                 [
@@ -284,7 +183,7 @@ class _Asking:
 
     def _values(self, positions: npt.NDArray[np.int64]) -> list[dict[str, str | None]]:
         """The standard values of some records, by column."""
-        prepared = self.training.prepared
+        prepared = self.learner.prepared
         columns = ", ".join(f"f{i}" for i in range(len(prepared.fields)))
         chosen = pl.DataFrame({"position": positions.astype(np.int32)})
         prepared.connection.register("chosen_records", chosen)
@@ -294,36 +193,100 @@ class _Asking:
         prepared.connection.unregister("chosen_records")
         return frame.rename({f"f{i}": field.column for i, field in enumerate(prepared.fields)}).to_dicts()
 
-    def uncertain_pairs(self) -> None:
-        """Spend what is left of the budget on the pool, by expected error, with a fit between batches."""
-        while self.left > 0:
-            batch = self._draw(min(BATCH, self.left))
+    def uncertain_pairs(self, until: int) -> None:
+        """Ask about the pool by expected error, with a fit between batches, until so many questions are left."""
+        pool = self.learner.pool
+        while self.left > until:
+            chance = self.learner.weights().chance(pool)
+            doubt = np.asarray(np.round(np.minimum(chance, 1 - chance), 9), dtype=np.float64)
+            doubt[places(pool, self._labelled())] = 0.0
+            batch = self._draw_by_look(doubt, min(BATCH, self.left - until))
             if not batch:
                 return
-            self.ask(batch)
+            self.ask(batch, UNCERTAIN)
 
-    def _draw(self, size: int) -> list[tuple[int, int]]:
-        """New pairs drawn in proportion to the chance of being wrong about them, one of each look."""
-        training = self.training
-        pool = training.pool
-        chance = training.weights().chance(pool)
-        doubt = np.round(np.minimum(chance, 1 - chance), 9)
-        doubt[_places(pool, np.array(sorted(training.labels)).reshape(-1, 2))] = 0.0
+    def _draw_by_look(self, doubt: Floats, size: int) -> list[Pair]:
+        """Pairs of the pool drawn in proportion to the doubt about them, one of each look."""
+        pool = self.learner.pool
         rows: list[int] = []
         while len(rows) < size and doubt.sum() > 0:
-            row = int(training.rng.choice(len(doubt), p=doubt / doubt.sum()))
+            row = int(self.rng.choice(len(doubt), p=doubt / doubt.sum()))
             rows.append(row)
             doubt[(pool.levels == pool.levels[row]).all(axis=1)] = 0.0
         return [(int(a), int(b)) for a, b in pool.pairs[rows]]
 
+    def uncertain_joins(self, until: int) -> None:
+        """Ask about pairs that clustering may or may not put together, until so many questions are left.
 
-def _named(rule: Rule, keys: Sequence[Any]) -> tuple[tuple[str, str], ...]:
-    return tuple((keys[k].column, keys[k].name) for k in rule)
+        Nothing here knows the costs, so that other costs move the cut and not the questions.
+        """
+        if self.left <= until:
+            return
+        near = self.learner.near
+        heights = self.learner.near.heights(self.learner.weights())
+        while self.left > until:
+            chance = self.learner.curve(heights).chance(heights)
+            doubt = np.round(np.where(near.seen, np.minimum(chance, 1 - chance), 0.0), 9)
+            doubt[places(near.compared, self._labelled())] = 0.0
+            size = min(BATCH, self.left - until, int((doubt > 0).sum()))
+            if size == 0:
+                return
+            rows = np.sort(self.rng.choice(len(doubt), size, replace=False, p=doubt / doubt.sum()))
+            self.ask([(int(a), int(b)) for a, b in near.compared.pairs[rows]], UNCERTAIN)
+
+    def audit(self) -> None:
+        """Ask about random pairs of all that clustering looks at, and about some that were asked before, mixed."""
+        asked = sorted({pair for pair, label in self.learner.asked if label.answer is not None})
+        again = self.rng.choice(len(asked), min(self.repeats, len(asked), self.left), replace=False)
+        wanted = [(asked[row], REPEAT, None) for row in np.sort(again)]
+        wanted += self._audited(min(self.audits, self.left - len(wanted)))
+        self._put([wanted[place] for place in self.rng.permutation(len(wanted))])
+
+    def _audited(self, size: int) -> list[tuple[Pair, str, float | None]]:
+        """Pairs drawn at random within strata of their chance, each with the number of pairs it stands for.
+
+        A stratum gets questions in proportion to the spread of its answers (Neyman, "On the two different aspects of
+        the representative method", 1934), and at least one while there are enough.
+        """
+        if size <= 0:
+            return []
+        learner = self.learner
+        near = learner.near
+        free = near.seen.copy()
+        free[places(near.compared, self._labelled())] = False
+        rows = np.flatnonzero(free)
+        if not len(rows):
+            return []
+        heights = near.heights(learner.weights())
+        chance = np.round((1 - UNTOLD) * learner.curve(heights).chance(heights)[rows], 9)
+        edges = STRATA if size >= 2 * len(STRATA) else STRATA[2:3]
+        stratum = np.unique(np.digitize(chance, edges), return_inverse=True)[1]
+        spread: Floats = np.bincount(stratum, np.sqrt(chance * (1 - chance))).astype(np.float64)
+        count = _shared_out(size, spread, np.bincount(stratum))
+        shuffled = self.rng.permutation(len(rows))
+        drawn: list[tuple[Pair, str, float | None]] = []
+        for s, wanted in enumerate(count):
+            members = rows[shuffled[stratum[shuffled] == s]]
+            weight = len(members) / max(wanted, 1) * self._pairs_per_seen()
+            for a, b in near.compared.pairs[np.sort(members[:wanted])]:
+                drawn.append(((int(a), int(b)), AUDIT, round(weight, 3)))
+        return drawn
+
+    def _pairs_per_seen(self) -> float:
+        """One over the chance that a pair has an end among the seeds."""
+        n, seeds = self.learner.prepared.size, len(self.learner.seeds)
+        return 1 / (1 - (n - seeds) * (n - seeds - 1) / (n * (n - 1)))
+
+    def _labelled(self) -> npt.NDArray[np.int64]:
+        return np.array(sorted(self.learner.labels), dtype=np.int64).reshape(-1, 2)
 
 
-def _places(pool: Compared, pairs: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.intp]:
-    """The rows of the pool that hold these pairs, in the pool's order; pairs it does not hold are passed over."""
-    # One number per pair; the pool is ordered by pair, so the numbers rise.
-    codes = pool.pairs.astype(np.int64) @ np.array([1 << 32, 1])
-    wanted = pairs.astype(np.int64) @ np.array([1 << 32, 1])
-    return np.flatnonzero(np.isin(codes, wanted))
+def _shared_out(size: int, spread: Floats, most: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+    """Whole shares of `size` in proportion to `spread`, one at least as far as it goes, `most` at most."""
+    count = np.zeros(len(spread), dtype=np.int64)
+    count[np.argsort(-spread, kind="stable")[:size]] = 1
+    while count.sum() < size and (count < most).any():
+        # The next question goes where it lowers the estimate's variance most.
+        gain = np.round(spread**2 / (np.maximum(count, 1) * (count + 1)), 9)
+        count[int(np.argmax(np.where(count < most, gain, -1.0)))] += 1
+    return count
