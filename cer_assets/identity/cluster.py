@@ -14,40 +14,68 @@ MILLION = 1_000_000
 """Scores are held as whole millionths, so that adding them up gives one sum in every order."""
 
 
-def components(first: Ints, second: Ints, score: Ints, size: int, cuts: Sequence[int], cap: int) -> Ints:
+def connected(first: Ints, second: Ints, size: int) -> Ints:
+    """The smallest position of each position's connected component."""
+    graph = coo_array((np.ones(len(first), np.int8), (first, second)), (size, size))
+    count, found = connected_components(graph, directed=False)
+    smallest = np.full(count, size, dtype=np.int64)
+    np.minimum.at(smallest, found, np.arange(size))
+    return smallest[found]
+
+
+def components(
+    first: Ints, second: Ints, score: Ints, size: int, cuts: Sequence[int], cap: int, together: Ints | None = None
+) -> Ints:
     """The connected component of each record by the pairs that score at least `cuts[0]`.
 
     A component of more than `cap` records is taken apart again at the next of the rising `cuts`, and left as single
     records where it still is too large at the last.
 
+    Args:
+        first: position of one record of each pair.
+        second: position of the other.
+        score: in millionths.
+        size: number of records.
+        cuts: in millionths.
+        cap: most records of a component.
+        together: per record a position; the record is in that one's component at every cut.
+
     Returns:
-        per record a number that its component's records share.
+        per record the smallest position in its component.
     """
     label = np.arange(size, dtype=np.int64)
+    tied = np.flatnonzero(together != label) if together is not None else label[:0]
+    ties = together[tied] if together is not None else label[:0]
     open_records = np.ones(size, dtype=bool)
     for cut in cuts:
         used = (score >= cut) & open_records[first] & open_records[second]
-        graph = coo_array((np.ones(used.sum(), np.int8), (first[used], second[used])), (size, size))
-        _, found = connected_components(graph, directed=False)
-        too_large = np.bincount(found)[found] > cap
+        found = connected(np.concatenate([first[used], tied]), np.concatenate([second[used], ties]), size)
+        too_large = np.bincount(found, minlength=size)[found] > cap
         settled = open_records & ~too_large
-        # The smallest position names a component, whatever cut it was found at.
-        smallest = np.full(found.max() + 1 if size else 0, size, dtype=np.int64)
-        np.minimum.at(smallest, found, np.arange(size))
-        label[settled] = smallest[found[settled]]
+        label[settled] = found[settled]
         open_records &= too_large
         if not open_records.any():
             break
     return label
 
 
-def average_linkage(first: Ints, second: Ints, score: Ints, size: int, cut: int, cap: int) -> Ints:
+def average_linkage(
+    first: Ints,
+    second: Ints,
+    score: Ints,
+    size: int,
+    cut: int,
+    cap: int,
+    together: Ints | None = None,
+    apart: tuple[Ints, Ints] | None = None,
+) -> Ints:
     """Join groups while their mean pair score is at least `cut`, the strongest first.
 
     A pair that was not scored counts as 0. Average linkage is reducible, so all pairs of groups that are each other's
     nearest can be joined in the same round, in every component at once, and the result is that of joining one pair at
     a time (Bruynooghe 1977; Muellner, "Modern hierarchical, agglomerative clustering algorithms", 2011). Equal means
-    are told apart by the smaller positions.
+    are told apart by the smaller positions. What must not be joined stays so as groups grow, hence none of this
+    changes where some groups are held apart.
 
     Args:
         first: position of one record of each pair.
@@ -55,45 +83,52 @@ def average_linkage(first: Ints, second: Ints, score: Ints, size: int, cut: int,
         score: in millionths.
         size: number of records.
         cut: in millionths.
-        cap: most records a group may have.
+        cap: most records that a join may make.
+        together: per record the smallest position of those that are one group from the start, whatever their scores
+            and number.
+        apart: pairs of positions that no group may hold both of.
 
     Returns:
         per record the smallest position in its group.
     """
-    label = np.arange(size, dtype=np.int64)
-    records = np.ones(size, dtype=np.int64)
+    label = np.arange(size, dtype=np.int64) if together is None else together
+    records = np.bincount(label, minlength=size)
     links = pl.DataFrame({"u": first, "v": second, "sum": score}, schema_overrides={"sum": pl.Int64})
-    links = _between_groups(links)
-    while len(joined := _nearest_of_each_other(links, records, cut, cap)):
+    links = _between_groups(_relabelled(links, label))
+    one, other = apart if apart is not None else (label[:0], label[:0])
+    held = _relabelled(pl.DataFrame({"u": one, "v": other}), label)
+    while len(joined := _nearest_of_each_other(links, records, cut, cap, held)):
         into, gone = joined[:, 0], joined[:, 1]
         target = np.arange(size, dtype=np.int64)
         target[gone] = into
         label = target[label]
         records[into] += records[gone]
-        links = links.with_columns(u=target[links["u"].to_numpy()], v=target[links["v"].to_numpy()])
-        links = _between_groups(links)
+        links = _between_groups(_relabelled(links, target))
+        held = _relabelled(held, target)
     return label
 
 
+def _relabelled(pairs: pl.DataFrame, target: Ints) -> pl.DataFrame:
+    """Pairs of different groups under their groups' new names, `u` < `v`."""
+    u, v = target[pairs["u"].to_numpy()], target[pairs["v"].to_numpy()]
+    different = u != v
+    named = pairs.filter(different)
+    u, v = u[different], v[different]
+    return named.with_columns(u=np.minimum(u, v), v=np.maximum(u, v))
+
+
 def _between_groups(links: pl.DataFrame) -> pl.DataFrame:
-    """Sums of scores between pairs of different groups, `u` < `v`."""
-    return (
-        links.filter(pl.col("u") != pl.col("v"))
-        .select(
-            u=pl.min_horizontal("u", "v"),
-            v=pl.max_horizontal("u", "v"),
-            sum="sum",
-        )
-        .group_by("u", "v")
-        .agg(pl.col("sum").sum())
-    )
+    """Sums of scores between pairs of groups."""
+    return links.group_by("u", "v").agg(pl.col("sum").sum())
 
 
-def _nearest_of_each_other(links: pl.DataFrame, records: Ints, cut: int, cap: int) -> Ints:
+def _nearest_of_each_other(links: pl.DataFrame, records: Ints, cut: int, cap: int, held: pl.DataFrame) -> Ints:
     """Pairs of groups (smaller position first) that are to be joined in this round."""
     u, v = links["u"].to_numpy(), links["v"].to_numpy()
     mean = links["sum"].to_numpy() / (records[u] * records[v])
     near = links.select("u", "v", mean=mean).filter((pl.col("mean") >= cut) & pl.Series(records[u] + records[v] <= cap))
+    if len(held):
+        near = near.join(held, on=["u", "v"], how="anti")
     # Everyone ranks pairs in this one order, so the first pair of all is always mutual and each round joins some.
     ranked = near.sort(["mean", "u", "v"], descending=[True, False, False]).with_row_index("rank")
     best = (

@@ -21,13 +21,13 @@ ID_LENGTH = 16
 def run_of(records: pl.DataFrame, columns: Sequence[str], known: pl.DataFrame | None) -> str:
     """The name of a run: a hash of the previous links and the records it resolves."""
     digest = hashlib.sha256()
-    for frame in (
-        records.select("record_id", *columns).sort("record_id"),
-        known.select("record_id", "customer_id").sort("record_id") if known is not None else None,
-    ):
+    links = None if known is None else known.select("record_id", "customer_id")
+    for frame in (records.select("record_id", *columns), links):
         digest.update(b"\x00")
-        for rows in frame.iter_slices() if frame is not None else ():
-            digest.update(rows.write_ndjson().encode())
+        if frame is not None:
+            ordered = frame if frame["record_id"].is_sorted() else frame.sort("record_id")
+            for rows in ordered.iter_slices(100_000):
+                digest.update(rows.write_csv(include_header=False, quote_style="non_numeric").encode())
     return digest.hexdigest()[:ID_LENGTH]
 
 
@@ -36,19 +36,22 @@ def assign_ids(
     known: pl.DataFrame | None,
     run: str,
     connection: duckdb.DuckDBPyConnection,
+    taken: pl.Series | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Give every group of records an id, an old one where it has a claim to it.
 
-    A group claims an id by the records they have in common: the largest overlap wins, then the smaller id, then the
-    group with the smaller first record; a group gets one id and an id goes to one group. A group without an old id is
-    named by the hash of its first record (the smallest record_id); should that name be taken, the run is hashed
-    with it.
+    A group claims an id by the records they have in common: the largest overlap wins, then the older id (where `known`
+    says when ids were born), then the smaller id, then the group with the smaller first record; a group gets one id and
+    an id goes to one group. A group without an old id is named by the hash of its first record (the smallest
+    record_id); should that name be taken, the run is hashed with it.
 
     Args:
         groups: `record_id`, `group` (any number that the records of a group share).
-        known: the previous links, `record_id` and `customer_id`; none at the first load.
+        known: the previous links, `record_id` and `customer_id`; none at the first load. `born`, where there is such a
+            column, holds anything that rises with the time at which the row's customer_id came to be.
         run: the name of this run.
         connection: computes the hashes.
+        taken: ids in use beside those of `known`.
 
     Returns:
         `record_id`, `customer_id` by record_id; and the history of the run: run, customer_id, event, from, to.
@@ -57,20 +60,80 @@ def assign_ids(
         (the id `from` is gone with all its records). `customer_id` is the id that the event happened to: the new one of
         a birth or split, the old one otherwise.
     """
-    before = (
-        pl.DataFrame(schema={"record_id": groups.schema["record_id"], "customer_id": pl.String})
-        if known is None
-        else known.select("record_id", "customer_id")
-    )
+    before = _before(groups, known)
     first = groups.group_by("group").agg(first=pl.col("record_id").min())
-    overlaps = (groups.join(before, on="record_id").group_by("group", "customer_id").len("records")).join(
-        first, on="group"
+    overlaps = (
+        groups.join(before, on="record_id")
+        .group_by("group", "customer_id")
+        .agg(records=pl.len(), born=pl.col("born").min())
+        .join(first, on="group")
     )
     kept = _keep(overlaps)
-    born = _name_new(first.join(kept, on="group", how="anti"), before, run, connection)
+    in_use = pl.concat([before["customer_id"], taken]) if taken is not None else before["customer_id"]
+    born = _name_new(first.join(kept, on="group", how="anti"), in_use.unique(), run, connection)
     named = pl.concat([kept, born])
-    links = groups.join(named, on="group").select("record_id", "customer_id").sort("record_id")
+    links = groups.join(named, on="group", maintain_order="left").select("record_id", "customer_id")
+    links = links if links["record_id"].is_sorted() else links.sort("record_id")
     return links, _history(overlaps, named, kept, before, run)
+
+
+def survivors(history: pl.DataFrame) -> pl.DataFrame:
+    """Where every id of the ledger leads today: the ids under which records of its customer may now be found.
+
+    An id that stands leads to itself, and to what was taken out of it. One that is gone leads to what it was merged
+    into, on and on through all later runs.
+
+    Args:
+        history: run, event, from, to, as `assign_ids` returns them; the runs in the order they were made, or in that of
+            a column `at` if there is one.
+
+    Returns:
+        old_id, customer_id (null: the records are gone), ordered.
+    """
+    steps = _steps(history)
+    every = pl.concat([history["from"], history["to"]]).drop_nulls().unique()
+    leads = pl.DataFrame(schema={"old_id": pl.String, "customer_id": pl.String})
+    ever = [leads]
+    # Backwards: what an id led to before a run is what its heirs of that run led to after it.
+    for (_,), step in reversed(list(steps.group_by("run", maintain_order=True))):
+        heirs = step.select("old_id", heir="customer_id").join(
+            leads, left_on="heir", right_on="old_id", how="left", maintain_order="left"
+        )
+        known = pl.col("heir").is_in(leads["old_id"].unique().implode())
+        through = heirs.select("old_id", customer_id=pl.when(known).then("customer_id").otherwise("heir")).unique()
+        leads = pl.concat([leads.join(through, on="old_id", how="anti"), through])
+        ever.append(through)
+    found = pl.concat(ever)
+    alone = (
+        every.rename("old_id").to_frame().join(found, on="old_id", how="anti").select("old_id", customer_id="old_id")
+    )
+    return pl.concat([found, alone]).unique().sort("old_id", "customer_id")
+
+
+def _steps(history: pl.DataFrame) -> pl.DataFrame:
+    """Per run what each id that changed in it led to: `run`, `old_id`, `customer_id`; runs in order."""
+    ordered = history.sort("at", maintain_order=True) if "at" in history.columns else history
+    changed = ordered.filter(pl.col("from").is_not_null())
+    # Who gave records away and is not gone stays an heir of its own.
+    stays = changed.filter(pl.col("event").is_in(["split", "move"])).select("run", "from", pl.col("from").alias("to"))
+    runs = ordered.select("run").unique(maintain_order=True).with_row_index("nth")
+    return (
+        pl.concat([changed.select("run", "from", "to"), stays])
+        .unique()
+        .join(runs, on="run")
+        .sort("nth")
+        .select("run", old_id="from", customer_id="to")
+    )
+
+
+def _before(groups: pl.DataFrame, known: pl.DataFrame | None) -> pl.DataFrame:
+    """The previous links: `record_id`, `customer_id`, `born` (null where that is not known)."""
+    if known is None:
+        return pl.DataFrame(
+            schema={"record_id": groups.schema["record_id"], "customer_id": pl.String, "born": pl.Int64}
+        )
+    born = pl.col("born") if "born" in known.columns else pl.lit(None, pl.Int64).alias("born")
+    return known.select("record_id", "customer_id", born)
 
 
 def _keep(overlaps: pl.DataFrame) -> pl.DataFrame:
@@ -79,8 +142,9 @@ def _keep(overlaps: pl.DataFrame) -> pl.DataFrame:
     All claims that are the best both of their group and of their id are granted in one round, which is what granting
     one claim at a time in their order would give.
     """
-    order = ["records", "customer_id", "first"]
-    open_claims = overlaps.sort(order, descending=[True, False, False]).with_row_index("rank")
+    order = ["records", "born", "customer_id", "first"]
+    descending = [True, False, False, False]
+    open_claims = overlaps.sort(order, descending=descending, nulls_last=True).with_row_index("rank")
     granted: list[pl.DataFrame] = [open_claims.clear().select("group", "customer_id")]
     while len(open_claims):
         best = open_claims.filter(
@@ -92,12 +156,12 @@ def _keep(overlaps: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(granted)
 
 
-def _name_new(new: pl.DataFrame, before: pl.DataFrame, run: str, connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """Names for groups without an old id: `group`, `customer_id`."""
+def _name_new(new: pl.DataFrame, in_use: pl.Series, run: str, connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Names for groups without an old id, none of those in use: `group`, `customer_id`."""
     view = connection.cursor()
     view.execute("set variable run = $run", {"run": run})
     view.register("new_groups", new.select("group", pl.col("first").cast(pl.String)))
-    view.register("taken", before.select("customer_id").unique())
+    view.register("taken", in_use.rename("customer_id").to_frame())
     named = view.sql(
         f"""
         with named as (

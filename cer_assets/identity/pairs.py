@@ -1,5 +1,6 @@
 """Pairs of records that stand in one block, handed out in batches of bounded size; what a pair is worth is not asked."""
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ class Blocks:
         load = np.cumsum(np.bincount(self.members, weights=owned, minlength=size)) if len(owned) else np.zeros(size)
         whole = load[-1] if size else 0
         limits = np.searchsorted(load, np.arange(0, whole, most), side="right")
-        for low, high in zip(limits, [*limits[1:], size], strict=True):
+        for low, high in itertools.pairwise([*limits, size]):
             inside = (self.members >= low) & (self.members < high) & (owned > 0)
             codes = self._pairs_of(np.flatnonzero(inside), fresh)
             if len(codes):

@@ -1,19 +1,41 @@
 """Records to persons with a trained model: block, compare, score, close, cluster, name; nothing is learned here."""
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
 import numpy as np
 import polars as pl
 
-from cer_assets.identity.block import create_keys, create_pairs
-from cer_assets.identity.cluster import MILLION, Ints, average_linkage, components
-from cer_assets.identity.compare import levels_sql
+from cer_assets.identity.block import PAIRS_PER_RECORD, create_keys
+from cer_assets.identity.cluster import MILLION, Ints, average_linkage, components, connected
 from cer_assets.identity.ids import assign_ids, run_of
+from cer_assets.identity.increment import (
+    Bound,
+    Known,
+    bound,
+    compare_with_known,
+    fingerprints,
+    nothing_known,
+    scored_before,
+)
 from cer_assets.identity.model import Model
+from cer_assets.identity.pairs import (
+    PAIRS_PER_BATCH,
+    Blocking,
+    Bools,
+    Codes,
+    among,
+    ends,
+    find_blocks,
+    groups_of,
+    read_keys,
+)
 from cer_assets.identity.prepare import Prepared, prepared
+from cer_assets.identity.score import Scored, Scorer
 
 logger = logging.getLogger(__name__)
 
@@ -26,20 +48,17 @@ EDGE_FLOOR = 0.05
 RISING_CUTS = (0.8, 0.95, 0.99, 0.999)
 """Where a component is over the cap, it is taken apart at these scores before its unseen pairs are scored."""
 
-NEGLIGIBLE = 1_000
-"""Millionths; a pair that scores less counts as 0 in every mean."""
+NEGLIGIBLE = 0.001
+"""A pair that scores less counts as 0 in every mean."""
+
+LEAST_CLOSING_PAIRS = 5_000_000
+"""Closing may always score so many pairs, and `PAIRS_PER_RECORD` for each touched record where that is more."""
+
+CLOSED_RECORDS = (GROUP_CAP, 100, 30, 10, 3)
+"""Where closing would score too many pairs, components are taken apart at the next of these sizes."""
 
 BINS = 50
 """Bins of the score histogram."""
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Pairs of positions and their scores in millionths, ordered by pair."""
-
-    first: Ints
-    second: Ints
-    score: Ints
 
 
 @dataclass(frozen=True)
@@ -47,19 +66,23 @@ class Resolution:
     """What one run of `resolve` found."""
 
     links: pl.DataFrame
-    """record_id, customer_id, confidence; one row per record, by record_id.
+    """record_id, customer_id, confidence, fingerprint; one row per record, by record_id.
 
     The confidence of a record among others is its mean pair score with the rest of its group; that of a record alone is
-    1 minus its strongest score with any other record: how sure it is that nobody else is this person.
+    1 minus its strongest score with any other record: how sure it is that nobody else is this person. The fingerprint
+    tells what the link was decided from: the model, the record's compared values, the constraints on it.
     """
     edges: pl.DataFrame
-    """record_a < record_b, score: every scored pair from `EDGE_FLOOR` on, ordered."""
+    """record_a < record_b, score: every scored pair from `EDGE_FLOOR` on, ordered; of a run on top of known links the
+    edges handed in that still hold, and those it found."""
     history: pl.DataFrame
     """run, customer_id, event, from, to; see `ids.assign_ids`."""
     blocking: pl.DataFrame
     """rule, pairs (that it found), matches (of these at least the cut), only (matches that no other rule found)."""
     scores: pl.DataFrame
-    """low, high, pairs: histogram of all scored pairs."""
+    """low, high, pairs: histogram of all pairs scored in this run."""
+    touched: Mapping[str, int]
+    """Counts: records, fresh (new or changed), removed, touched (clustered in this run), pairs (scored in it)."""
 
 
 def resolve(
@@ -67,13 +90,15 @@ def resolve(
     model: Model,
     known: pl.DataFrame | None = None,
     connection: duckdb.DuckDBPyConnection | None = None,
+    constraints: pl.DataFrame | None = None,
+    edges: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Link records to persons; `resolve_all` says how and returns more.
 
     Returns:
-        links: record_id, customer_id, confidence.
+        links: record_id, customer_id, confidence, fingerprint.
     """
-    return resolve_all(records, model, known, connection).links
+    return resolve_all(records, model, known, connection, constraints, edges).links
 
 
 def resolve_all(
@@ -81,185 +106,307 @@ def resolve_all(
     model: Model,
     known: pl.DataFrame | None = None,
     connection: duckdb.DuckDBPyConnection | None = None,
+    constraints: pl.DataFrame | None = None,
+    edges: pl.DataFrame | None = None,
+    batch: int = PAIRS_PER_BATCH,
 ) -> Resolution:
     """Link records to persons.
 
-    The same records in any order, model and known links give the same rows, whatever the number of threads.
+    The same records in any order, model, known links, constraints and edges give the same rows, whatever the number of
+    threads and the size of batches.
+
+    With `known` links only what changed is resolved: records that are new, whose fingerprint is another or that are
+    gone from `records`, and the components of pairs over the cut that these touch. Every other customer keeps its id
+    and its rows as they are. A component is what was clustered together, so its groups are those of a full run, but for
+    what a value's rarity, counted among all records, moved since in pairs that nothing touched, and for blocks that
+    grew over their cap. Another model changes every fingerprint, hence resolves everything, under the ids known.
 
     Args:
         records: `record_id` and the model's columns.
         model: what `train` returned.
-        known: previous links (record_id, customer_id), whose ids are kept where their records stay together.
+        known: previous links (record_id, customer_id, confidence, fingerprint), whose ids are kept where their records
+            stay together. Without fingerprints all records in it are taken for unchanged. A column `born`, if there is
+            one, says how old an id is; see `assign_ids`.
         connection: whose memory limit, spill folder and threads to use.
+        constraints: record_a, record_b, answer (must_link or cannot_link): what holds whatever the scores. must_link
+            joins through others; no group holds both ends of a cannot_link.
+        edges: record_a, record_b, score: the edges of the run that made `known`. They tell what a component was;
+            without them that is found by blocking the records of touched customers too, and `Resolution.edges` has only
+            the edges of what was touched.
+        batch: pairs compared at a time, counted once per rule that finds them; memory is bounded by it.
+
+    Raises:
+        ValueError: records cannot be prepared, or constraints contradict each other.
+    """
+    with prepared(records, model.fields, connection, complete=known is None) as ready:
+        with _phase("%d records: what changed", ready.size):
+            bonds = bound(ready, constraints)
+            fingerprint = fingerprints(ready, model.digest, bonds)
+            past = nothing_known(ready.size) if known is None else compare_with_known(ready, known, fingerprint, bonds)
+            prior = Scored.none() if edges is None or known is None else scored_before(ready, edges, past.fresh)
+        run = _Run(ready, model, bonds, past, prior, batch)
+        run.block(edges is not None)
+        run.close()
+        run.cluster()
+        with _phase("naming %d records", int(run.touched.sum())):
+            name = run_of(records, [f.column for f in model.fields], known)
+            ids, history = _named(run, known, name)
+            links = _links(run, ids, known, fingerprint)
+        logger.info("%d records are %d persons", len(links), links["customer_id"].n_unique())
+        return Resolution(links, run.edges(), history, run.yields(), run.histogram(), run.counts())
+
+
+def scored_pairs(
+    records: pl.DataFrame,
+    model: Model,
+    connection: duckdb.DuckDBPyConnection | None = None,
+    between: str | None = None,
+    batch: int = PAIRS_PER_BATCH,
+) -> pl.DataFrame:
+    """The pairs that blocking finds and that score at least `EDGE_FLOOR`, not closed and not clustered.
+
+    Args:
+        records: `record_id` and the model's columns.
+        model: what `train` returned.
+        connection: whose memory limit, spill folder and threads to use.
+        between: a column; only pairs whose values of it differ are compared.
+        batch: pairs compared at a time, counted once per rule that finds them.
+
+    Returns:
+        record_a < record_b, score; ordered.
     """
     with prepared(records, model.fields, connection) as ready:
-        keys, rules = model.block_rules()
-        create_keys(ready, keys)
-        create_pairs(ready, rules)
-        _create_scored(ready, model)
-        _score(ready, model, "candidate_pairs")
-        _close(ready, model)
-        scored = _scored_from(ready, NEGLIGIBLE)
-        group = _groups(ready, model, scored)
-        groups = pl.DataFrame({"record_id": ready.record_ids, "group": group})
-        run = run_of(records, [f.column for f in model.fields], known)
-        ids, history = assign_ids(groups, known, run, ready.connection)
-        links = ids.with_columns(confidence=_confidence(group, scored))
-        logger.info("%d records are %d persons", len(links), links["customer_id"].n_unique())
-        return Resolution(links, _edges(ready, scored), history, _yield_of_rules(ready, model), _bins(ready))
+        run = _Run(ready, model, bound(ready, None), nothing_known(ready.size), Scored.none(), batch)
+        side = None if between is None else records.sort("record_id")[between].rank("dense").fill_null(0).to_numpy()
+        run.block(components_known=True, side=side)
+        return run.edges()
 
 
-def _create_scored(ready: Prepared, model: Model) -> None:
-    cursor = ready.connection
-    cursor.execute("create or replace temp table scored(first integer, second integer, score integer)")
-    # One list of weights per comparison; they reach the query as data, not as text.
-    weights = pl.DataFrame({f"w{c}": [w.tolist()] for c, w in enumerate(model.weights.levels)})
-    cursor.register("weights_frame", weights)
-    cursor.execute("create or replace temp table weights as from weights_frame")
-    cursor.unregister("weights_frame")
+class _Run:
+    """The pairs of one run, from blocking to groups; arrays of records are by position."""
 
+    def __init__(self, ready: Prepared, model: Model, bonds: Bound, past: Known, prior: Scored, batch: int) -> None:
+        self.ready, self.model, self.bonds, self.past, self.batch = ready, model, bonds, past, batch
+        self.scorer = Scorer(ready, model)
+        self.cut = round(model.cut * MILLION)
+        self.prior = prior
+        """Edges of the run before that nothing touched."""
+        self.found = Scored.none()
+        """Pairs that blocking found, from `EDGE_FLOOR` on."""
+        self.inner = Scored.none()
+        """Pairs that closing added, from `NEGLIGIBLE` on."""
+        self.touched = np.ones(ready.size, dtype=bool)
+        """What is clustered in this run."""
+        self.group: Ints = np.arange(ready.size, dtype=np.int64)
+        """The smallest position in the record's group."""
+        self.strongest = np.zeros(ready.size, dtype=np.int32)
+        """The highest score of any pair of the record."""
+        self.bins = np.zeros(BINS, dtype=np.int64)
+        self.rules = np.zeros((3, len(model.rules)), dtype=np.int64)
+        """Per rule: pairs, matches, matches of no other rule."""
 
-def _score(ready: Prepared, model: Model, pairs: str) -> None:
-    """Add every pair of a table to `scored`, its score in whole millionths.
+    def block(self, components_known: bool, side: Ints | None = None) -> None:
+        """Score the pairs of fresh records, and of what they touch where that is not known from edges.
 
-    The query streams over the pairs, so that memory is bounded by the records and DuckDB's spill settings.
-    """
-    terms = ["$bias"]
-    terms += [f"list_extract(w{c}, level{c} + 1)" for c in range(len(model.comparisons))]
-    terms += [
-        f"list_extract($rarities, {i + 1}) * coalesce(rarity{i} - list_extract($uniqueness, {i + 1}), 0)"
-        for i in range(len(model.fields))
-    ]
-    query = f"""
-        with compared as ({levels_sql(model.fields, pairs)})
-        select first, second, round($million / (1 + exp(-({" + ".join(terms)}))))::integer
-        from compared, weights
-    """
-    ready.connection.execute(
-        f"insert into scored {query}",
-        {
-            "million": MILLION,
-            "bias": model.weights.bias,
-            "rarities": model.weights.rarities.tolist(),
-            "uniqueness": list(model.uniqueness),
-        },
-    )
-
-
-def _close(ready: Prepared, model: Model) -> None:
-    """Score the pairs inside each component that blocking did not find: two records linked by a third are compared."""
-    cut = round(model.cut * MILLION)
-    found = _scored_from(ready, cut)
-    cuts = [cut, *(round(c * MILLION) for c in RISING_CUTS if c > model.cut)]
-    component = components(found.first, found.second, found.score, ready.size, cuts, GROUP_CAP)
-    members = pl.DataFrame({"position": np.arange(ready.size, dtype=np.int32), "component": component}).filter(
-        pl.len().over("component") > 2
-    )
-    cursor = ready.connection
-    cursor.register("members", members)
-    cursor.execute(
+        Args:
+            components_known: whether the edges tell what a fresh record touches.
+            side: pairs of records that have one number here are left out.
         """
-        create or replace temp table unseen_pairs as
-        select a.position as first, b.position as second
-        from members as a
-        join members as b on a.component = b.component and a.position < b.position
-        anti join scored on scored.first = a.position and scored.second = b.position
-        """
-    )
-    cursor.unregister("members")
-    _score(ready, model, "unseen_pairs")
-    cursor.execute("drop table unseen_pairs")
+        keys, rules = self.model.block_rules()
+        with _phase("%d blocking keys", len(keys)):
+            create_keys(self.ready, keys)
+            hashes = read_keys(self.ready, len(keys))
+            self.ready.connection.execute("drop table key_values")
+        done = np.zeros(self.ready.size, dtype=bool)
+        todo = self.past.fresh
+        self._seen: list[tuple[Blocking, Bools]] = []
+        while True:
+            if todo.any():
+                with _phase("%d records into blocks", int(todo.sum())):
+                    blocking = find_blocks(hashes, rules, None if todo.all() else todo)
+                self._score_blocks(blocking, todo, done, side)
+                self._seen.append((blocking, todo))
+                done = done | todo
+            self.touched = self._reached()
+            todo = self.touched & ~done
+            if components_known or not todo.any():
+                break
 
+    def _score_blocks(self, blocking: Blocking, todo: Bools, done: Bools, side: Ints | None) -> None:
+        parts = [self.found]
+        self.rules[0] += np.array(blocking.pairs, dtype=np.int64)
+        batches = blocking.blocks.batches(None if todo.all() else todo, self.batch, self.ready.size)
+        with _phase("scoring the pairs of %d blocking rules", len(blocking.rules)):
+            for codes in batches:
+                first, second = ends(codes)
+                wanted = ~(done[first] | done[second])
+                if side is not None:
+                    wanted &= side[first] != side[second]
+                scored = self._score(codes[wanted])
+                self._count(scored)
+                matches = scored.codes[scored.score >= self.cut]
+                self.rules[1:] += blocking.found_by(matches)
+                parts.append(scored.above(EDGE_FLOOR))
+        self.found = Scored.joined(*parts)
 
-def _scored_from(ready: Prepared, floor: int) -> Scored:
-    """The pairs from a score on."""
-    ready.connection.execute("set variable floor = $floor", {"floor": floor})
-    frame = ready.connection.sql(
-        """
-        select first::bigint, second::bigint, score::bigint from scored
-        where score >= getvariable('floor') order by all
-        """
-    ).pl()
-    return Scored(*(column.to_numpy() for column in frame))
+    def _score(self, codes: Codes) -> Scored:
+        scored = self.scorer.score(codes)
+        np.maximum.at(self.strongest, scored.first, scored.score)
+        np.maximum.at(self.strongest, scored.second, scored.score)
+        return scored
 
+    def _count(self, scored: Scored) -> None:
+        places = np.minimum(scored.score.astype(np.int64) * BINS // MILLION, BINS - 1)
+        self.bins += np.bincount(places, minlength=BINS)
 
-def _groups(ready: Prepared, model: Model, scored: Scored) -> Ints:
-    """Per record the smallest position in its group."""
-    cut = round(model.cut * MILLION)
-    reached = components(scored.first, scored.second, scored.score, ready.size, [cut], ready.size)
-    inside = reached[scored.first] == reached[scored.second]
-    return average_linkage(
-        scored.first[inside], scored.second[inside], scored.score[inside], ready.size, cut, GROUP_CAP
-    )
-
-
-def _confidence(group: Ints, scored: Scored) -> pl.Series:
-    """Per record, by position; see `Resolution.links`."""
-    size = len(group)
-    one = np.concatenate([scored.first, scored.second])
-    other = np.concatenate([scored.second, scored.first])
-    score = np.concatenate([scored.score, scored.score])
-    within = group[one] == group[other]
-    total = np.zeros(size, dtype=np.int64)
-    np.add.at(total, one[within], score[within])
-    strongest = np.zeros(size, dtype=np.int64)
-    np.maximum.at(strongest, one[~within], score[~within])
-    others = np.bincount(group, minlength=size)[group] - 1
-    among = total / np.maximum(others, 1) / MILLION
-    alone = 1 - strongest / MILLION
-    return pl.Series(np.where(others > 0, among, alone)).round(6)
-
-
-def _edges(ready: Prepared, scored: Scored) -> pl.DataFrame:
-    kept = scored.score >= round(EDGE_FLOOR * MILLION)
-    ids = ready.record_ids
-    return pl.DataFrame(
-        {
-            "record_a": ids.gather(scored.first[kept]),
-            "record_b": ids.gather(scored.second[kept]),
-            "score": scored.score[kept] / MILLION,
-        }
-    )
-
-
-def _yield_of_rules(ready: Prepared, model: Model) -> pl.DataFrame:
-    cut = round(model.cut * MILLION)
-    counted = ready.connection.execute(
-        """
-        with found as (
-            select rule, rules, score from candidate_pairs
-            join scored using (first, second), range($rules) as numbers(rule)
-            where rules & (1::ubigint << rule) != 0
+    def _reached(self) -> Bools:
+        """The records of all components that have an uneasy record; known customers stay in one component."""
+        past = self.past
+        if past.fresh.all():
+            return past.fresh
+        new, old = (pairs.where(pairs.score >= self.cut) for pairs in (self.found, self.prior))
+        every = np.arange(self.ready.size)
+        component = connected(
+            np.concatenate([new.first, old.first, every, every]),
+            np.concatenate([new.second, old.second, past.customer, self.bonds.together]),
+            self.ready.size,
         )
-        select
-            rule, count(*), count(*) filter (where score >= $cut),
-            count(*) filter (where score >= $cut and bit_count(rules) = 1)
-        from found group by rule
-        """,
-        {"rules": len(model.rules), "cut": cut},
-    ).fetchall()
-    by_rule = {rule: counts for rule, *counts in counted}
-    rows = [(_spoken(rule), *by_rule.get(number, (0, 0, 0))) for number, rule in enumerate(model.rules)]
-    schema = {"rule": pl.String, "pairs": pl.Int64, "matches": pl.Int64, "only": pl.Int64}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+        hit = np.zeros(self.ready.size, dtype=bool)
+        hit[component[past.uneasy]] = True
+        return hit[component]
+
+    def close(self) -> None:
+        """Score the pairs inside each touched component that blocking did not: two linked by a third are compared."""
+        known = self._between_touched(Scored.joined(self.found, self.prior))
+        cuts = [self.cut, *(round(c * MILLION) for c in RISING_CUTS if c > self.model.cut)]
+        most = max(PAIRS_PER_RECORD * int(self.touched.sum()), LEAST_CLOSING_PAIRS)
+        component, blocks = self.group, groups_of(self.group[:0], self.group[:0])
+        for cap in CLOSED_RECORDS:
+            component = components(
+                known.first, known.second, known.score, self.ready.size, cuts, cap, self.bonds.together
+            )
+            shared = np.flatnonzero(self.touched & (np.bincount(component, minlength=len(component))[component] > 1))
+            blocks = groups_of(component[shared], shared)
+            pairs = int(blocks.later.sum(dtype=np.int64))
+            if pairs <= most:
+                break
+            logger.warning(
+                "components of up to %d records have %d pairs, more than %d; smaller ones are closed", cap, pairs, most
+            )
+        with _phase("closing components of %d records", len(blocks.members)):
+            parts = [self.inner]
+            for codes in blocks.batches(None, self.batch, self.ready.size):
+                scored = self._score(codes[~among(codes, self.found.codes)])
+                self._count(scored.where(~self._blocked(scored.codes)))
+                parts.append(scored.above(NEGLIGIBLE))
+            self.inner = Scored.joined(*parts)
+        one, other = self.prior.first, self.prior.second
+        again = self.touched[one] & (component[one] == component[other])
+        self.prior = self.prior.where(~again)
+
+    def _blocked(self, codes: Codes) -> Bools:
+        """Which pairs were scored after blocking, though perhaps not kept."""
+        first, second = ends(codes)
+        found = np.zeros(len(codes), dtype=bool)
+        for blocking, todo in self._seen:
+            found |= (todo[first] | todo[second]) & blocking.any_finds(codes)
+        return found
+
+    def _between_touched(self, scored: Scored) -> Scored:
+        return scored if self.touched.all() else scored.where(self.touched[scored.first] & self.touched[scored.second])
+
+    def cluster(self) -> None:
+        """Group the touched records."""
+        scored = self._between_touched(Scored.joined(self.found, self.inner, self.prior))
+        with _phase("clustering by %d pairs", len(scored)):
+            size, together = self.ready.size, self.bonds.together
+            reached = components(scored.first, scored.second, scored.score, size, [self.cut], size, together)
+            inside = scored.where(reached[scored.first] == reached[scored.second])
+            self.group = average_linkage(
+                inside.first, inside.second, inside.score, size, self.cut, GROUP_CAP, together, self.bonds.apart
+            )
+        self._scored = scored
+
+    def confidence(self) -> pl.Series:
+        """Per touched record, see `Resolution.links`."""
+        size, group, scored = self.ready.size, self.group, self._scored
+        first, second = scored.first, scored.second
+        within = group[first] == group[second]
+        total = np.bincount(first[within], weights=scored.score[within], minlength=size)
+        total += np.bincount(second[within], weights=scored.score[within], minlength=size)
+        strongest = self.strongest.copy()
+        for positions in (self.prior.first, self.prior.second):
+            np.maximum.at(strongest, positions, self.prior.score)
+        others = np.bincount(group, minlength=size)[group] - 1
+        floor = round(NEGLIGIBLE * MILLION)
+        alone = 1 - np.where(strongest < floor, 0, strongest) / MILLION
+        among_others = total / np.maximum(others, 1) / MILLION
+        return pl.Series(np.where(others > 0, among_others, alone)[self.touched]).round(6)
+
+    def edges(self) -> pl.DataFrame:
+        """record_a, record_b, score: what is known from `EDGE_FLOOR` on."""
+        kept = Scored.joined(self.found, self.inner.above(EDGE_FLOOR), self.prior)
+        ids = self.ready.record_ids
+        return pl.DataFrame(
+            {"record_a": ids.gather(kept.first), "record_b": ids.gather(kept.second), "score": kept.score / MILLION}
+        )
+
+    def yields(self) -> pl.DataFrame:
+        """See `Resolution.blocking`."""
+        pairs, matches, only = self.rules
+        spoken = [" & ".join(f"{column} {key}" for column, key in rule) for rule in self.model.rules]
+        return pl.DataFrame(
+            {"rule": pl.Series(spoken, dtype=pl.String), "pairs": pairs, "matches": matches, "only": only}
+        )
+
+    def histogram(self) -> pl.DataFrame:
+        """See `Resolution.scores`."""
+        low = np.arange(BINS) / BINS
+        return pl.DataFrame({"low": low.round(4), "high": (low + 1 / BINS).round(4), "pairs": self.bins})
+
+    def counts(self) -> Mapping[str, int]:
+        """See `Resolution.touched`."""
+        return {
+            "records": self.ready.size,
+            "fresh": int(self.past.fresh.sum()),
+            "removed": self.past.removed,
+            "touched": int(self.touched.sum()),
+            "pairs": int(self.bins.sum()),
+        }
 
 
-def _spoken(rule: Sequence[tuple[str, str]]) -> str:
-    return " & ".join(f"{column} {key}" for column, key in rule)
+def _named(run: _Run, known: pl.DataFrame | None, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Ids of the touched records, and what happened to ids."""
+    ids, touched = run.ready.record_ids, run.touched
+    groups = pl.DataFrame({"record_id": ids, "group": run.group}).filter(pl.Series(touched))
+    if known is None:
+        return assign_ids(groups, None, name, run.ready.connection)
+    # What was known of touched customers, and of those that lost all their records.
+    standing = run.past.row[~touched & (run.past.row >= 0)]
+    taken = known["customer_id"].gather(standing)
+    concerned = known.filter(~pl.col("customer_id").is_in(taken.unique().implode()))
+    return assign_ids(groups, concerned, name, run.ready.connection, taken)
 
 
-def _bins(ready: Prepared) -> pl.DataFrame:
-    counted = ready.connection.execute(
-        "select least(score * $bins // $million, $bins - 1)::integer as bin, count(*) from scored group by all",
-        {"bins": BINS, "million": MILLION},
-    ).fetchall()
-    counts = dict(counted)
-    low = np.arange(BINS) / BINS
-    return pl.DataFrame(
-        {
-            "low": low.round(4),
-            "high": (low + 1 / BINS).round(4),
-            "pairs": [counts.get(number, 0) for number in range(BINS)],
-        },
-        schema={"low": pl.Float64, "high": pl.Float64, "pairs": pl.Int64},
+def _links(run: _Run, ids: pl.DataFrame, known: pl.DataFrame | None, fingerprint: pl.Series) -> pl.DataFrame:
+    """The rows of touched records made anew, all others as they are known."""
+    new = ids.with_columns(confidence=run.confidence(), fingerprint=fingerprint.filter(pl.Series(run.touched)))
+    if known is None or run.touched.all():
+        return new
+    kept = np.flatnonzero(~run.touched)
+    rows = known[run.past.row[kept]]
+    old = rows.select(
+        "record_id",
+        "customer_id",
+        pl.col("confidence") if "confidence" in known.columns else pl.lit(None, pl.Float64).alias("confidence"),
+        pl.col("fingerprint") if "fingerprint" in known.columns else fingerprint.gather(kept).alias("fingerprint"),
     )
+    return pl.concat([old, new]).sort("record_id")
+
+
+@contextmanager
+def _phase(what: str, count: int) -> Generator[None]:
+    """Log what was done and how long it took."""
+    start = time.perf_counter()
+    yield
+    logger.info(what + " took %.1f s", count, time.perf_counter() - start)
