@@ -192,9 +192,10 @@ def _surprises(board: Board, labels: pl.DataFrame, cut: float, learned_from: pl.
 
 
 def _audited(board: Board, labels: pl.DataFrame) -> dict[str, Any]:
-    """The weighted share of audited pairs that are decided as the answer says."""
+    """The weighted share of audited scored pairs that are decided as the answer says."""
     given = said_by_people(labels).filter(pl.col("drawn") == AUDIT, pl.col("weight") > 0).drop_nulls("said")
-    audited = on_positions(given, board.members).sort("a", "b")
+    # Of pairs drawn elsewhere, those that scored too little to be kept are of another population.
+    audited = on_positions(given, board.members).join(board.pairs, on=["a", "b"], how="semi").sort("a", "b")
     if audited.is_empty():
         return {"audited": 0, "audit_right": None, "audit_low": None, "audit_high": None}
     right = ((audited["u"] == audited["v"]) == (audited["said"] == "match")).to_numpy()

@@ -38,7 +38,7 @@ KEYS = {
     "D": "cannot-link: two persons, whatever any score says",
     "b": "back: take the last answer back",
     "s": "skip, for now",
-    "i": "show score and reason",
+    "i": "show score, reason, and what each answer would change",
     "?": "this help",
     "q": "quit",
 }
@@ -242,11 +242,19 @@ def _leave(number: int, _frame: object) -> None:
 class Desk:
     """Puts questions on a screen and does what the keys say."""
 
-    def __init__(self, sitting: Sitting, records: Mapping[str, Row], screen: Screen, quality: str) -> None:
+    def __init__(
+        self,
+        sitting: Sitting,
+        records: Mapping[str, Row],
+        screen: Screen,
+        quality: str,
+        consequences: Mapping[tuple[str, str], Sequence[str]],
+    ) -> None:
         self.sitting = sitting
         self.records = records
         self.screen = screen
         self.quality = quality
+        self.consequences = consequences
         self.note = ""
         self.unblinded = False
 
@@ -300,18 +308,19 @@ class Desk:
             "",
             side_by_side(one, other, self.screen.width, self.screen.colour),
             "",
-            *([_reason(question), ""] if self.unblinded else []),
+            *([*self._told(question), ""] if self.unblinded else []),
             keys,
             *([self.note] if self.note else []),
         ]
         return "\n".join(parts)
 
-
-def _reason(question: Row) -> str:
-    if question["drawn"] in BLIND:
-        return "this question is asked blind: its answer is a measure"
-    score = "not scored" if question["score"] is None else f"score {question['score']:.3f}"
-    return f"{score}; {question['why']}"
+    def _told(self, question: Row) -> list[str]:
+        """What is only told when asked for."""
+        if question["drawn"] in BLIND:
+            return ["this question is asked blind: its answer is a measure"]
+        score = "not scored" if question["score"] is None else f"score {question['score']:.3f}"
+        pair = (question["record_a"], question["record_b"])
+        return [f"{score}; {question['why']}", *self.consequences.get(pair, ())]
 
 
 def quality_line(events: pl.DataFrame) -> str:
@@ -341,6 +350,15 @@ def _records(lake: Lake, questions: pl.DataFrame) -> dict[str, Row]:
     wanted = pl.concat([questions["record_a"], questions["record_b"]]).unique().implode()
     found = lake.scan("identity.records").filter(pl.col("record_id").is_in(wanted)).collect()
     return {row["record_id"]: row for row in found.iter_rows(named=True)}
+
+
+def _consequences(lake: Lake) -> dict[tuple[str, str], list[str]]:
+    """What each answer would change, in words, by pair; as far as `insight.impact` has been built."""
+    if not lake.exists("insight.impact"):
+        return {}
+    told = lake.scan("insight.impact").sort("answer", descending=True)
+    by_pair = told.group_by("record_a", "record_b", maintain_order=True).agg("sentence").collect()
+    return {(a, b): sentences for a, b, sentences in by_pair.iter_rows()}
 
 
 def _arguments(given: Sequence[str]) -> argparse.Namespace:
@@ -380,7 +398,7 @@ def _sit(chosen: argparse.Namespace, screen: Screen, clock: Clock) -> int:
             return 0
         sitting = Sitting(left.head(chosen.limit if chosen.limit is not None else len(left)).to_dicts(), store)
         # What this sitting's repeats say stays out until the end: it would tell which questions repeat.
-        desk = Desk(sitting, records, screen, quality_line(events))
+        desk = Desk(sitting, records, screen, quality_line(events), _consequences(lake))
         try:
             with screen.taken():
                 desk.run()

@@ -34,7 +34,7 @@ IMPACT = pl.Schema(
     }
 )
 
-BINDS = 1_000
+BINDS = 1_000_000
 """An answer counts as so many pairs that are wholly sure: no mean score of a group stands against it."""
 
 NEW = "new"

@@ -111,6 +111,15 @@ def test_the_score_is_shown_when_asked_for_and_never_where_it_is_measured(home: 
     assert "asked blind" in measured
 
 
+def test_what_each_answer_would_change_is_told_with_the_score(home: Path) -> None:
+    answers = pl.DataFrame({"answer": ["distinct", "match"]})
+    impact = QUESTIONS.select("record_a", "record_b").head(1).join(answers, how="cross")
+    told = impact.with_columns(sentence=pl.col("answer").str.to_titlecase() + ": this and that.")
+    Lake(str(home / "lake")).publish("insight.impact", told)
+    assert "this and that" not in sit(home, "q")[1]
+    assert "Match: this and that.\nDistinct: this and that." in sit(home, "iq")[1]
+
+
 def test_help_and_unknown_keys_answer_nothing(home: Path) -> None:
     _, shown, _ = sit(home, "?x")
     assert "must-link: one person" in shown
