@@ -25,7 +25,13 @@ from cer_assets.identity.prepare import Prepared, prepared
 logger = logging.getLogger(__name__)
 
 ASSIGNED_CAP = 2_000
-"""Most contested records of one component that are assigned exactly; in a larger one the strongest pair goes first."""
+"""Most contested records of a component that are assigned at once; of a larger one the stronger pairs go first."""
+
+ROWS_AT_ONCE = 200
+"""About how many records of one side small components are put together to be assigned."""
+
+MOST_ROUNDS = 20
+"""Pairs that are settled only after others are, are looked for so many times before the rest is assigned."""
 
 EXACT = 1 << 53
 """Whole numbers up to here are exact in floating point, which the assignment is solved in."""
@@ -93,7 +99,8 @@ def pair_off(one: Ints, other: Ints, gain: Ints) -> Bools:
 
     A pair that brings more than the next best of both its ends together is in every best choice. What stays contested
     is assigned exactly, component by component, unless a component has more than `ASSIGNED_CAP` records: there the
-    strongest pair goes first. Of equal totals the one that keeps smaller numbers together is chosen.
+    stronger half of its pairs goes first, which may not add up to the most. Of equal totals the one that keeps smaller
+    numbers together is chosen.
 
     Args:
         one: a number of the first side's record of each pair; each pair once.
@@ -103,22 +110,27 @@ def pair_off(one: Ints, other: Ints, gain: Ints) -> Bools:
     Returns:
         per pair whether it is chosen, whatever the order of the pairs.
     """
-    pairs = pl.DataFrame({"one": one, "other": other, "gain": gain}).with_row_index("row").sort("one", "other")
-    settled, contested = _settle(pairs)
-    contested = _with_components(contested)
-    large = pl.col("records") > ASSIGNED_CAP
-    if beyond := contested.filter(large).height:
-        logger.warning("%d pairs are in components too large to assign; there the strongest goes first", beyond)
-    parts = [settled, _assigned(contested.filter(~large)), _strongest_first(contested.filter(large))]
+    pairs = pl.DataFrame({"one": one, "other": other, "gain": gain}).with_row_index("row").sort(*ENDS)
+    found = [pairs["row"].clear()]
+    put_off = 0
+    while len(pairs):
+        settled, contested = _settle(pairs)
+        assignable = _assignable(contested)
+        assigned = _assigned(assignable)
+        found += [settled["row"], assigned["row"]]
+        put_off += len(contested) - len(assignable)
+        pairs = _without_ends_of(contested, assigned)
+    if put_off:
+        logger.warning("some records are in components too large to assign at once: %d pairs were put off", put_off)
     chosen = np.zeros(len(gain), dtype=bool)
-    chosen[pl.concat(part["row"] for part in parts).to_numpy()] = True
+    chosen[pl.concat(found).to_numpy()] = True
     return chosen
 
 
 def _settle(pairs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Pairs that are in every best choice, and those that then still have both ends free."""
     rounds = [pairs.clear()]
-    while len(pairs):
+    for _ in range(MOST_ROUNDS):
         rivals = (_best_rival(end) for end in ("one", "other"))
         found = pairs.filter(pl.col("gain") > pl.sum_horizontal(rivals))
         if found.is_empty():
@@ -154,6 +166,16 @@ def _with_components(pairs: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _assignable(pairs: pl.DataFrame) -> pl.DataFrame:
+    """The pairs with their components, of one too large the stronger half until none is."""
+    pairs = _with_components(pairs)
+    while (large := pairs["records"] > ASSIGNED_CAP).any():
+        rank = pl.col("gain").rank("ordinal", descending=True).over("component")
+        stronger = pairs.filter(~large | (rank <= pl.len().over("component") // 2))
+        pairs = _with_components(stronger)
+    return pairs
+
+
 def _assigned(pairs: pl.DataFrame) -> pl.DataFrame:
     """The pairs of the best assignment of each component."""
     ones, others = (pl.col(f"place_{end}").max().over("component") for end in ENDS)
@@ -163,8 +185,10 @@ def _assigned(pairs: pl.DataFrame) -> pl.DataFrame:
     exact = (pl.col("gain").cast(pl.Float64).sum().over("component") * room) < EXACT
     valued = pairs.with_columns(value=pl.when(exact).then(pl.col("gain") * room + together).otherwise("gain"))
     # The solver looks at every column for each row, so that it is given not too many components at once.
-    before = pl.col("one").is_first_distinct().cum_sum() // ASSIGNED_CAP
-    batches = valued.sort("component", "one", "other").with_columns(batch=before.min().over("component"))
+    batch = pl.col("one").is_first_distinct().cum_sum() // ROWS_AT_ONCE
+    batches = (
+        valued.sort("component", *ENDS).with_columns(batch=batch).with_columns(pl.col("batch").min().over("component"))
+    )
     return pl.concat([pairs.clear(), *(_solved(batch) for batch in batches.partition_by("batch"))], how="diagonal")
 
 
@@ -182,18 +206,6 @@ def _solved(pairs: pl.DataFrame) -> pl.DataFrame:
     )
     _, column = min_weight_full_bipartite_matching(matrix)
     return pairs.filter(column[one] == other)
-
-
-def _strongest_first(pairs: pl.DataFrame) -> pl.DataFrame:
-    """Pairs taken by falling gain, equal ones by number, each if both its ends are still free."""
-    rounds = [pairs.clear()]
-    pairs = pairs.sort(["gain", *ENDS], descending=[True, False, False]).with_row_index("rank")
-    while len(pairs):
-        first = pl.all_horizontal(pl.col("rank") == pl.col("rank").min().over(end) for end in ENDS)
-        found = pairs.filter(first)
-        rounds.append(found.drop("rank"))
-        pairs = _without_ends_of(pairs, found)
-    return pl.concat(rounds)
 
 
 def _sides(records: pl.DataFrame, source: str) -> pl.DataFrame:

@@ -68,7 +68,7 @@ def test_a_record_leaves_its_best_partner_to_one_that_has_no_other() -> None:
     assert paired_off({(0, 0): 9, (0, 1): 8, (1, 0): 7}) == {(0, 1), (1, 0)}
 
 
-def test_in_a_component_too_large_to_assign_the_strongest_pair_goes_first(
+def test_in_a_component_too_large_to_assign_at_once_the_stronger_pairs_go_first(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(link_module, "ASSIGNED_CAP", 3)
