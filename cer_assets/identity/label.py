@@ -320,7 +320,8 @@ class Desk:
             return ["this question is asked blind: its answer is a measure"]
         score = "not scored" if question["score"] is None else f"score {question['score']:.3f}"
         pair = (question["record_a"], question["record_b"])
-        return [f"{score}; {question['why']}", *self.consequences.get(pair, ())]
+        told = [f"{score}; {question['why']}", *self.consequences.get(pair, ())]
+        return [line for sentence in told for line in textwrap.wrap(sentence, self.screen.width)]
 
 
 def quality_line(events: pl.DataFrame) -> str:

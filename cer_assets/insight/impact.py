@@ -392,13 +392,15 @@ def _sentence() -> pl.Expr:
     """The row in words."""
     nothing = pl.format("{}: nothing would change.", pl.col("answer").str.to_titlecase())
     change = pl.format("{}: {} would become {}", pl.col("answer").str.to_titlecase(), "spoken_before", "spoken_after")
+    moved = pl.format("; records that change their customer: {}", "records_moved")
+    regrouped = pl.when(pl.col("effect") == "regroup").then(moved).otherwise(pl.lit(""))
     conflict = _clause("consents_in_conflict", "; granted by one and withdrawn by the other: ")
     settled = _clause("consents_settled", "; no longer in conflict: consent to ")
     home = pl.when(pl.col("households") == "same").then(pl.lit("; they live together")).otherwise(pl.lit(""))
     return (
         pl.when(pl.col("effect") == "none")
         .then(nothing)
-        .otherwise(pl.concat_str(change, conflict, settled, home, pl.lit(".")))
+        .otherwise(pl.concat_str(change, regrouped, conflict, settled, home, pl.lit(".")))
     )
 
 

@@ -8,9 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cer_assets.identity import resolve_all, train
+from cer_assets.identity.queue import questions
 from cer_assets.insight.impact import IMPACT, what_answers_change
+from cer_assets_tests.identity.people import population
 
 DAY = dt.date(2024, 3, 1)
+LABELS = pl.DataFrame(schema={"record_a": pl.String, "record_b": pl.String, "answer": pl.String, "by": pl.String})
 CUT = 0.5
 LINKS = pl.DataFrame(
     {
@@ -158,8 +162,27 @@ def test_records_and_spend_are_conserved(pair: tuple[str, str]) -> None:
 @settings(deadline=None, max_examples=5)
 @given(seed=st.integers(0, 1000))
 def test_the_order_of_rows_changes_nothing(seed: int) -> None:
-    questions = asked(("crm:1", "crm:4"), ("crm:1", "crm:3"), ("crm:5", "crm:6"))
-    frames = [questions, LINKS, EDGES, ORDERS, BUCKETS, CONSENTS, HOUSEHOLDS]
+    queue = asked(("crm:1", "crm:4"), ("crm:1", "crm:3"), ("crm:5", "crm:6"))
+    frames = [queue, LINKS, EDGES, ORDERS, BUCKETS, CONSENTS, HOUSEHOLDS]
     mixed = [frame.sample(fraction=1, shuffle=True, seed=seed) for frame in frames]
     one, two = (what_answers_change(*given[:3], CUT, *given[3:]) for given in (frames, mixed))
     assert one.equals(two)
+
+
+def test_what_is_foretold_is_what_a_run_makes_of_the_answer() -> None:
+    records, _ = population(60)
+    model = train(records)
+    found = resolve_all(records, model)
+    queue = questions(found.edges, found.links, LABELS, model, size=6, audit=0, repeats=0)
+    foretold = what_answers_change(queue, found.links, found.edges, model.cut).filter(pl.col("effect") != "none")
+    assert set(foretold["answer"]) == {"match", "distinct"}
+    # The questions share no customer, so one run can take all their answers.
+    binding = {"match": "must_link", "distinct": "cannot_link"}
+    said = foretold.select("record_a", "record_b", pl.col("answer").replace(binding))
+    links = resolve_all(records, model, found.links, constraints=said).links
+    both = links.select("record_id", then="customer_id").join(found.links, on="record_id")
+    for row in foretold.iter_rows(named=True):
+        concerned = both.filter(pl.col("customer_id").is_in(row["customers_before"].split(", ")))
+        sizes = concerned.group_by("then").len()["len"].sort(descending=True)
+        assert ", ".join(map(str, sizes)) == row["records_after"]
+        assert concerned.filter(pl.col("then") != pl.col("customer_id")).height == row["records_moved"]
