@@ -4,12 +4,16 @@
 |-----------------|--------------------------------------|------------------------------------------------------------|
 | landing sensor  | every 30 s                           | `load` for each feed with new or replaced files            |
 | catch-up sensor | every 30 s, while nothing else runs  | the next job some of whose assets no longer stand          |
+| retrain sensor  | every 30 s                           | `training` once enough new answers about pairs came in     |
 | daily schedule  | 05:00 on the retailer's clock        | `customers` if it is due; skips when it is not             |
 
 Jobs in their order: `load` (drops into raw), `customers` (people, purchases, value, segments, predictions as of the
 newest day), `models` (ALS, one partition a value bucket), `history` (the days that a table with a history lacks),
-`recommendations` (lists, backtest, snapshot, warehouse). A blocking check that failed holds back whatever stands on its
-asset: Dagster sees to that within a run, `plan.held_back` across runs, until a later evaluation passes.
+`recommendations` (lists, backtest, snapshot, warehouse). `training` is the identity model alone: its challenger goes
+live only if the guards pass, and what stands on it is due from then on.
+
+A blocking check that failed holds back whatever stands on its asset: Dagster sees to that within a run,
+`plan.held_back` across runs, until a later evaluation passes.
 """
 
 import json
@@ -21,10 +25,12 @@ from dagster import AssetKey
 
 from cer_assets.defs.plan import LOAD, Step, load_steps, next_step, not_entered, stray_files
 from cer_assets.defs.processes import UNDER_WAY, end_killed_runs
-from cer_assets.defs.provenance import Graph
+from cer_assets.defs.provenance import LABELS_READ, Graph, latest
 from cer_assets.defs.resources import Home, feeds, sensor_seconds, timezone
 from cer_assets.feeds import list_drops
+from cer_assets.identity.advice import retrain_due
 
+_IDENTITY_MODEL = AssetKey(["identity", "model"])
 _MODELS = dg.AssetSelection.assets(["recommend", "als"])
 SELECTIONS: dict[str, dg.AssetSelection] = {
     "customers": dg.AssetSelection.groups("identity", "customer", "value", "segment", "predict"),
@@ -33,6 +39,9 @@ SELECTIONS: dict[str, dg.AssetSelection] = {
     "recommendations": dg.AssetSelection.groups("recommend", "insight") - _MODELS,
 }
 """The assets of each job downstream of the drops, in the order in which the jobs follow each other."""
+
+RETRAIN_AFTER = 20
+"""So many pairs answered anew are a fifth of what a first model learns from."""
 
 load_job = dg.define_asset_job(
     LOAD,
@@ -49,6 +58,11 @@ recommendations_job = dg.define_asset_job(
     "recommendations",
     SELECTIONS["recommendations"],
     description="Recommendations, their backtest, and the snapshot that people read.",
+)
+training_job = dg.define_asset_job(
+    "training",
+    dg.AssetSelection.assets(_IDENTITY_MODEL),
+    description="Train who is who anew; the new model goes live only if every guard passes.",
 )
 history_job = dg.define_asset_job(
     "history",
@@ -126,6 +140,30 @@ def catch_up_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunRe
     return request(step)
 
 
+@dg.sensor(
+    name="retrain",
+    jobs=[training_job],
+    minimum_interval_seconds=sensor_seconds(),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=f"Trains who is who anew once {RETRAIN_AFTER} pairs were answered that the model has not learned from.",
+)
+def retrain_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunRequest | dg.SkipReason:
+    """Answers that teach nothing, and those the model learned from, do not count."""
+    entry = latest(context.instance, _IDENTITY_MODEL, None)
+    if entry is None or entry.asset_materialization is None or not home.lake.exists("identity.labels"):
+        return dg.SkipReason("there is no model yet")
+    version = entry.asset_materialization.metadata.get(LABELS_READ)
+    if not isinstance(version, dg.IntMetadataValue):
+        return dg.SkipReason("the model does not say what it learned from")
+    why = retrain_due(
+        home.read("identity.labels"), home.lake.scan("identity.labels", version.value).collect(), RETRAIN_AFTER
+    )
+    if why is None:
+        return dg.SkipReason(f"fewer than {RETRAIN_AFTER} pairs were answered since the model learned")
+    context.log.info(why)
+    return dg.RunRequest(run_key=f"labels {home.lake.version('identity.labels')}", job_name="training")
+
+
 @dg.schedule(
     name="daily",
     job=customers_job,
@@ -146,7 +184,7 @@ def daily_schedule(context: dg.ScheduleEvaluationContext, home: Home) -> dg.RunR
 def automation() -> dg.Definitions:
     """Jobs, sensors and the schedule."""
     return dg.Definitions(
-        jobs=[load_job, customers_job, models_job, recommendations_job, history_job],
-        sensors=[landing_sensor, catch_up_sensor],
+        jobs=[load_job, customers_job, training_job, models_job, recommendations_job, history_job],
+        sensors=[landing_sensor, catch_up_sensor, retrain_sensor],
         schedules=[daily_schedule],
     )

@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sqlglot import exp, parse
+from sqlglot import exp, parse, parse_one
 from sqlglot.errors import SqlglotError
 from sqlglot.lineage import lineage
-from sqlglot.optimizer.scope import traverse_scope
+from sqlglot.optimizer.qualify import qualify
+from sqlglot.optimizer.scope import Scope, build_scope, traverse_scope
 
 OPEN, CLOSE = "/* ---", "--- */"
 RUN = "run"
@@ -105,11 +106,15 @@ def column_lineage(
     for table, fields in schemas.items():
         schema, name = table.split(".")
         nested.setdefault(schema, {})[name] = dict(fields)
-    return {c: list(dict.fromkeys(_origins(c, file.body, nested))) for c in columns}
+    # Qualified once, for it takes longer than to follow a column.
+    schema: Any = nested  # sqlglot's own type for it leaves no room for a dict of dicts
+    query = qualify(parse_one(file.body, dialect="duckdb"), dialect="duckdb", schema=schema, identify=False)
+    scope = build_scope(query)
+    return {c: list(dict.fromkeys(_origins(c, query, nested, scope))) for c in columns}
 
 
-def _origins(column: str, body: str, schemas: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for node in lineage(column, body, schema=schemas, dialect="duckdb").walk():
+def _origins(column: str, query: exp.Expr, schemas: dict[str, Any], scope: Scope | None) -> Iterator[tuple[str, str]]:
+    for node in lineage(column, query, schema=schemas, dialect="duckdb", scope=scope).walk():
         table = node.expression
         if isinstance(table, exp.Table) and table.db and table.db != RUN and "." in node.name:
             yield f"{table.db}.{table.name}", node.name.rpartition(".")[2].strip('"')

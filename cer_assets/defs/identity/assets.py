@@ -1,33 +1,26 @@
-"""From customer records to people; the golden record is `sql/identity/customers.sql`."""
+"""From customer records to people, their golden records and their households; the model is trained in `learning.py`."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
+import duckdb
 import polars as pl
-from pydantic import Field
 
-from cer_assets.defs.io import model, picture, python_table, read, sql_assets_of, table, table_spec
+from cer_assets.defs.identity.learning import identity_constraints, identity_model, identity_questions, labels
+from cer_assets.defs.io import picture, python_table, read, sql_asset, table, table_spec
 from cer_assets.defs.resources import Engine, Home, country, feeds
 from cer_assets.feeds import key_columns, newest
 from cer_assets.feeds.contracts import CONTRACTS
-from cer_assets.identity import (
-    CUSTOMER_FIELDS,
-    Model,
-    evaluate_links,
-    resolve_all,
-    rule_labels,
-    train,
-    truth_labeller,
-)
-from cer_assets.identity.charts import cluster_sizes, score_histogram, weights_chart
-from cer_assets.identity.labels import constraints
+from cer_assets.identity import CUSTOMER_FIELDS, Model, Resolution, evaluate_links, resolve_all
+from cer_assets.identity.charts import blocking_rules, cluster_sizes, id_churn, pair_waterfall, score_histogram
+from cer_assets.identity.explain import explain_clusters, explain_pairs
+from cer_assets.identity.households import households
 from cer_assets.identity.standardise import standardise
+from cer_assets.identity.survivorship import golden_table
 
 CONTRACT = "customer_record"
 RECORD_FEEDS = [name for name, feed in feeds().items() if feed.contract == CONTRACT]
-STAND_IN = "stand-in: sample truth"
-"""Who answered, where the sample's truth answered in place of a person."""
 
 _FIELDS = {
     "given_name": "First name: lower case, no accents.",
@@ -82,109 +75,17 @@ def records(**delivered: pl.DataFrame) -> dg.Output[pl.DataFrame]:
     return dg.Output(frame, metadata={"by source": table(by_source), "filled": table(filled)})
 
 
-class Training(dg.Config):
-    """What training leaves to choose."""
-
-    seed: int = Field(default=0, description="Of every random choice.")
-
-
-class Asking(Training):
-    """How many questions may be asked."""
-
-    budget: int = Field(default=100, ge=0, description="Most answers about pairs that training may use.")
-
-
-_LABELS = {
-    "record_a": "The smaller record id of the pair.",
-    "record_b": "The larger one.",
-    "answer": "match, distinct, unsure, must_link, cannot_link, or withdrawn.",
-    "by": "Who answered, or which rule.",
-    "at": "When, or for a stand-in the newest change among the records.",
-    "drawn": "How the pair was chosen: dedupe, uncertain, audit, repeat, rule or steward; null where nobody said.",
-    "weight": "Of an audit answer, how many pairs of the pool it stands for.",
-}
-
-
-@python_table(
-    "identity/labels",
-    columns=_LABELS,
-    origins={column: [("raw/pair_labels", column)] for column in _LABELS},
-    ins={"records": read("identity/records"), "pair_labels": read("raw/pair_labels")},
-    kinds=("dedupe",),
-    personal=True,
-    stands_on=["raw/pair_labels"],
-)
-def labels(
-    config: Asking, home: Home, engine: Engine, records: pl.DataFrame, pair_labels: pl.DataFrame
-) -> dg.Output[pl.DataFrame]:
-    """Answers about pairs of records, by record ids, never by values.
-
-    Every answer is an event that stays; what they come to is read from them anew each time. Those of people come in as
-    `raw/pair_labels`. Where the sample's truth lies in the home, it answers questions as a stand-in, and `by` says so.
-    Where nobody ever answered, cautious rules do.
-    """
-    held = [home.read("identity.labels")] if home.lake.exists("identity.labels") else []
-    given = pair_labels.with_columns(
-        record_a=pl.min_horizontal("record_a", "record_b"), record_b=pl.max_horizontal("record_a", "record_b")
-    )
-    known = pl.concat([given.select(*_LABELS), *held], how="diagonal").unique()
-    at = pl.lit(records["updated_at"].max(), pl.Datetime("us"))
-    if home.truth.exists():
-        labeller = truth_labeller(pl.read_parquet(home.truth))
-        open_questions = max(0, config.budget - known.height)
-        with engine.over() as con:
-            learned = train(
-                records, CUSTOMER_FIELDS, labeller, open_questions, config.seed, known, connection=con, by=STAND_IN
-            )
-        known = pl.concat([known, learned.labels.with_columns(at=at)], how="diagonal")
-    elif known.is_empty():
-        rules = rule_labels(records, CUSTOMER_FIELDS, config.seed)
-        known = pl.concat([known, rules.with_columns(at=at)], how="diagonal")
-    # Who a person is that answered is personal; whether it was a person is not.
-    kind = pl.when(pl.col("by").str.starts_with("rule")).then(pl.lit("rule")).when(pl.col("by") == STAND_IN)
-    who = kind.then(pl.lit(STAND_IN)).otherwise(pl.lit("people")).alias("answered by")
-    counts = known.group_by(who, "answer").len("answers").sort("answered by", "answer")
-    return dg.Output(known.sort("at", *_LABELS), metadata={"answers": table(counts)})
-
-
-@python_table(
-    "identity/constraints",
-    columns={
-        "record_a": "The smaller record id of the pair.",
-        "record_b": "The larger one.",
-        "answer": "must_link: always one person; cannot_link: never.",
-    },
-    origins={column: [("identity/labels", column)] for column in ("record_a", "record_b", "answer")},
-    ins={"labels": read("identity/labels")},
-)
-def identity_constraints(labels: pl.DataFrame) -> dg.Output[pl.DataFrame]:
-    """What people said must hold whatever a model thinks: it binds the very next resolution, and every later one."""
-    bound = constraints(labels)
-    return dg.Output(bound, metadata={"bound pairs": table(bound.group_by("answer").len("pairs").sort("answer"))})
-
-
-@model(
-    "identity/model",
-    ins={"records": read("identity/records"), "labels": read("identity/labels")},
-    kinds=["dedupe", "duckdb", "scikitlearn"],
-    stands_on=["identity/labels"],
-)
-def identity_model(config: Training, engine: Engine, records: pl.DataFrame, labels: pl.DataFrame) -> dg.Output[Model]:
-    """Blocking rules, weights of agreement and the cut, learned from the labels; trained anew when labels come in."""
-    with engine.over() as con:
-        learned = train(records, CUSTOMER_FIELDS, None, 0, config.seed, labels, connection=con)
-    return dg.Output(learned, metadata={"match weights": picture(weights_chart(learned)), "labels": labels.height})
-
-
 _LINKS = {
     "record_id": "The record.",
     "customer_id": "The person: a hash of the group's first record at birth; it stays as the group changes.",
     "confidence": "Mean score with the rest of the group; for a record alone 1 less its strongest score.",
+    "fingerprint": "A hash of the record's compared values and the model: what the link was decided from.",
 }
 _EDGES = {
     "record_a": "The smaller record id of a scored pair.",
     "record_b": "The larger one.",
     "score": "Probability that both are one person.",
+    "changed_on": "Day since which both records stand as they do.",
 }
 _HISTORY = {
     "run": "A hash of the previous links and the records.",
@@ -192,9 +93,11 @@ _HISTORY = {
     "event": "birth, merge, split, move or end.",
     "from": "The id before.",
     "to": "The id after.",
+    "links_version": "Version of identity.links that the run started from; -1 where there was none.",
 }
 _ID = [("identity/records", "record_id")]
 _COMPARED = [("identity/records", field.column) for field in CUSTOMER_FIELDS]
+_READS = ["identity/records", "identity/model", "identity/constraints"]
 
 
 @dg.multi_asset(
@@ -205,55 +108,136 @@ _COMPARED = [("identity/records", field.column) for field in CUSTOMER_FIELDS]
             columns=_HISTORY,
             origins={"customer_id": _ID},
             kinds=("duckdb",),
-            deps=["identity/records", "identity/model"],
+            deps=_READS,
             description="The ledger of ids: births, merges, splits and moves, run by run.",
         ),
         table_spec(
             "identity/edges",
             columns=_EDGES,
-            origins={"record_a": _ID, "record_b": _ID, "score": _COMPARED},
+            origins={
+                "record_a": _ID,
+                "record_b": _ID,
+                "score": _COMPARED,
+                "changed_on": [("identity/records", "changed_on")],
+            },
+            laid_out_by="changed_on",
             kinds=("duckdb",),
-            deps=["identity/records", "identity/model"],
+            deps=_READS,
             description="Pairs of records that were compared, with their score.",
         ),
         table_spec(
             "identity/links",
             columns=_LINKS,
-            origins={"record_id": _ID, "customer_id": _ID, "confidence": _COMPARED},
+            origins={"record_id": _ID, "customer_id": _ID, "confidence": _COMPARED, "fingerprint": _COMPARED},
             kinds=("duckdb",),
-            deps=["identity/records", "identity/model"],
+            deps=_READS,
             description="Each record and the person it belongs to.",
         ),
     ],
 )
 def resolution(home: Home, engine: Engine) -> Iterator[dg.Output[pl.DataFrame]]:
-    """Block, compare, score and cluster the records; ids of the links before stay where their records stay together."""
-    known = home.read("identity.links") if home.lake.exists("identity.links") else None
+    """Block, compare, score and cluster what is new or changed, and all of it where the model is another.
+
+    Ids of the links before stay where their records stay together.
+    """
+    everyone = home.read("identity.records")
+    known, edges, history = (_before(home, name) for name in ("links", "edges", "history"))
     learned = Model.from_files(home.models.load("identity_model"))
     with engine.over() as con:
-        found = resolve_all(home.read("identity.records"), learned, known, con)
-    before = [home.read("identity.history")] if home.lake.exists("identity.history") else []
-    history = pl.concat([*before, found.history]).unique().sort(found.history.columns)
+        found = resolve_all(everyone, learned, known, con, home.read("identity.constraints"), edges)
+        waterfall = _closest_call(everyone, found, learned, con)
+    version = -1 if known is None else home.lake.version("identity.links")
+    happened = found.history.with_columns(links_version=pl.lit(version, pl.Int64))
+    if history is not None:
+        # What another run wrote that started from these very links and was killed before it could replace them.
+        happened = pl.concat([history.filter(pl.col("links_version") != version), happened])
     # Links come last: a run that is killed before them starts again from the links it started from.
-    yield dg.Output(history, "identity__history", metadata={"events": table(_events(found.history))})
     yield dg.Output(
-        found.edges, "identity__edges", metadata={"scores": picture(score_histogram(found.scores, learned))}
+        happened.sort("links_version", *found.history.columns),
+        "identity__history",
+        metadata={"events": table(_events(found.history)), "ids": picture(id_churn(found.history))},
     )
-    yield dg.Output(found.links, "identity__links", metadata=_link_figures(found.links, found.blocking))
+    yield dg.Output(
+        _on_days(found.edges, everyone),
+        "identity__edges",
+        metadata={"scores": picture(score_histogram(found.scores, learned))} | waterfall,
+    )
+    yield dg.Output(found.links, "identity__links", metadata=_link_figures(found))
+
+
+def _before(home: Home, name: str) -> pl.DataFrame | None:
+    table_name = f"identity.{name}"
+    return home.read(table_name) if home.lake.exists(table_name) else None
+
+
+def _on_days(edges: pl.DataFrame, everyone: pl.DataFrame) -> pl.DataFrame:
+    """Edges with the day since which both their records stand as they do."""
+    since = everyone.select("record_id", "changed_on")
+    both = edges.join(since, left_on="record_a", right_on="record_id", maintain_order="left").join(
+        since, left_on="record_b", right_on="record_id", suffix="_b", maintain_order="left"
+    )
+    return both.with_columns(changed_on=pl.max_horizontal("changed_on", "changed_on_b")).drop("changed_on_b")
+
+
+def _closest_call(
+    everyone: pl.DataFrame, found: Resolution, learned: Model, con: duckdb.DuckDBPyConnection
+) -> dict[str, Any]:
+    """Why the pair that holds the most doubtful customer together scores as it does, its values masked."""
+    doubtful = explain_clusters(found.edges, found.links, learned).drop_nulls("record_a").head(1)
+    if doubtful.is_empty():
+        return {}
+    explained = explain_pairs(everyone, learned, doubtful.select("record_a", "record_b"), con, mask=True)
+    return {"weakest link of the most doubtful customer": picture(pair_waterfall(explained))}
 
 
 def _events(history: pl.DataFrame) -> pl.DataFrame:
     return history.group_by("event").len("customers").sort("event")
 
 
-def _link_figures(links: pl.DataFrame, blocking: pl.DataFrame) -> dict[str, Any]:
-    sizes = links.group_by("customer_id").len("records")
+def _link_figures(found: Resolution) -> dict[str, Any]:
+    sizes = found.links.group_by("customer_id").len("records")
     return {
         "customers": sizes.height,
-        "records a customer": round(links.height / max(sizes.height, 1), 3),
+        "records a customer": round(found.links.height / max(sizes.height, 1), 3),
         "cluster sizes": picture(cluster_sizes(sizes)),
-        "blocking rules": table(blocking),
+        "blocking rules": picture(blocking_rules(found.blocking)),
+        "blocking rules, in figures": table(found.blocking),
     }
+
+
+_HOUSEHOLDS = {
+    "household_id": "People who live together; a hash of the first customer at birth, and it stays.",
+    "customer_id": "One of them.",
+    "customers": "How many live there, as far as is known.",
+    "why": "The strongest that the customer has in common with another of the household, or alone.",
+}
+
+
+@python_table(
+    "identity/households",
+    columns=_HOUSEHOLDS,
+    origins={
+        "household_id": [("identity/customers", "customer_id")],
+        "customer_id": [("identity/customers", "customer_id")],
+        "why": [("identity/customers", c) for c in ("surname", "street", "city", "postcode")]
+        + [("identity/records", c) for c in ("phone", "email", "street", "city", "postcode")],
+    },
+    ins={
+        "customers": read("identity/customers"),
+        "everyone": read("identity/records"),
+        "links": read("identity/links"),
+    },
+    kinds=("duckdb",),
+)
+def identity_households(
+    home: Home, engine: Engine, customers: pl.DataFrame, everyone: pl.DataFrame, links: pl.DataFrame
+) -> dg.Output[pl.DataFrame]:
+    """Who lives together: a level of its own, which never makes two people one."""
+    with engine.over() as con:
+        found = households(customers, everyone, links, _before(home, "households"), con)
+    sizes = found.unique("household_id").group_by("customers").len("households").sort("customers")
+    reasons = found.group_by("why").len("customers").sort("customers", descending=True)
+    return dg.Output(found, metadata={"customers of a household": table(sizes), "why": table(reasons)})
 
 
 @python_table(
@@ -276,5 +260,6 @@ def identity_evaluation(home: Home, links: pl.DataFrame, labels: pl.DataFrame) -
 @dg.definitions
 def identity() -> dg.Definitions:
     """The stage's assets."""
-    python = [records, labels, identity_constraints, identity_model, resolution, identity_evaluation]
-    return dg.Definitions(assets=[*python, *sql_assets_of("identity")])
+    learning = [labels, identity_constraints, identity_model, identity_questions]
+    people = [records, resolution, sql_asset(golden_table()), identity_households, identity_evaluation]
+    return dg.Definitions(assets=[*learning, *people])

@@ -1,8 +1,59 @@
 """Whether records became people: none lost, none twice, no giant, and nearly all right where the truth is known."""
 
+from collections.abc import Iterator
+
 import dagster as dg
+import polars as pl
 
 from cer_assets.defs.checking import bounded
+from cer_assets.defs.io import table
+from cer_assets.defs.resources import Engine, Home
+from cer_assets.identity import Model
+from cer_assets.identity.guards import guard
+
+_LINKS = dg.AssetKey(["identity", "links"])
+_GUARDS = {
+    "shared_home": "People who share a home, a phone or an e-mail address are not made one customer.",
+    "junk_contact": "No default e-mail address, phone number or code glues people of many names together.",
+    "bridge": "Customers do not hang together by a record in the middle alone.",
+    "size_cap": "No customer is made of more records than one person has.",
+    "customer_jump": "The number of customers moves no more than new records explain, beside what people read now.",
+    "ids_changed": "Nearly every record keeps its customer id, beside what people read now.",
+}
+
+
+@dg.multi_asset_check(
+    name="guards",
+    specs=[
+        dg.AssetCheckSpec(
+            name,
+            asset=_LINKS,
+            description=promise,
+            blocking=True,
+            additional_deps=[["identity", "records"], ["identity", "edges"]],
+        )
+        for name, promise in _GUARDS.items()
+    ],
+    can_subset=True,
+)
+def guards(context: dg.AssetCheckExecutionContext, home: Home, engine: Engine) -> Iterator[dg.AssetCheckResult]:
+    """What over-merging, gluing and churn look like from outside the model; offenders are named by id only."""
+    learned = Model.from_files(home.models.load("identity_model"))
+    records, links, edges = (home.read(f"identity.{name}") for name in ("records", "links", "edges"))
+    with engine.over() as con:
+        found = guard(records, links, edges, learned, home.served("identity.links"), connection=con)
+    wanted = {key.name for key in context.selected_asset_check_keys}
+    for row in found.figures.filter(pl.col("guard").is_in(list(wanted))).iter_rows(named=True):
+        offenders = found.offenders.filter(guard=row["guard"]).drop("guard")
+        figure = "not applicable" if row["value"] is None else row["value"]
+        yield dg.AssetCheckResult(
+            asset_key=_LINKS,
+            check_name=row["guard"],
+            passed=row["passed"],
+            description=row["sentence"],
+            metadata={"figure": figure, "at most": row["bound"]}
+            | ({"customers": table(offenders)} if len(offenders) else {}),
+        )
 
 
 @dg.definitions
@@ -10,6 +61,7 @@ def checks() -> dg.Definitions:
     """Guards of the links; the blocking ones keep purchases from being put under wrong people."""
     return dg.Definitions(
         asset_checks=[
+            guards,
             bounded(
                 "identity/records",
                 "record_once",
@@ -42,17 +94,6 @@ def checks() -> dg.Definitions:
             ),
             bounded(
                 "identity/links",
-                "no_giant",
-                "No customer is made of more than 40 records: more is a default value that glued people together.",
-                """
-                select coalesce(max(records), 0) as largest
-                from (select count(*) as records from identity.links group by customer_id)
-                """,
-                at_most=40,
-                blocking=True,
-            ),
-            bounded(
-                "identity/links",
                 "confident",
                 "At least nine in ten records are linked, or left alone, with a confidence of one half or more.",
                 "select avg(case when confidence >= 0.5 then 1.0 else 0.0 end) as share_of_records from identity.links",
@@ -71,13 +112,78 @@ def checks() -> dg.Definitions:
             bounded(
                 "identity/customers",
                 "one_row_a_customer",
-                "The golden records are exactly the customers of the links.",
+                "The golden records are exactly the customers of the links, each of as many records.",
                 """
-                select abs((select count(*) from identity.customers)
-                    - (select count(distinct customer_id) from identity.links)) as difference
+                with linked as (select customer_id, count(*) as records from identity.links group by customer_id)
+                select
+                    count(*) filter (where l.records is distinct from g.records) + count(g.customer_id)
+                        - count(distinct g.customer_id) as customers_that_differ,
+                    count(l.customer_id) as customers
+                from linked as l full join identity.customers as g on l.customer_id = g.customer_id
                 """,
                 at_most=0,
                 blocking=True,
+            ),
+            bounded(
+                "identity/customers",
+                "values_have_an_origin",
+                "Every value of a golden record names a record of that customer, and the rule that chose it.",
+                """
+                with told as (
+                    select customer_id, unnest([
+                        {'source': given_name_record, 'none': given_name is null, 'bare': given_name_rule is null},
+                        {'source': surname_record, 'none': surname is null, 'bare': surname_rule is null},
+                        {'source': birth_date_record, 'none': birth_date is null, 'bare': birth_date_rule is null},
+                        {'source': email_record, 'none': email is null, 'bare': email_rule is null},
+                        {'source': phone_record, 'none': phone is null, 'bare': phone_rule is null},
+                        {'source': street_record, 'none': street is null, 'bare': street_rule is null}
+                    ]) as value
+                    from identity.customers
+                )
+                select
+                    count(*) filter (
+                        where value.none <> (value.source is null) or value.none <> value.bare
+                        or (not value.none and l.customer_id is distinct from t.customer_id)
+                    ) as values_without_origin,
+                    count(*) filter (where not value.none) as values_told
+                from told as t left join identity.links as l on t.value.source = l.record_id
+                """,
+                at_most=0,
+                blocking=True,
+            ),
+            bounded(
+                "identity/households",
+                "every_customer_once",
+                "Every customer lives in exactly one household.",
+                """
+                select count(*) filter (where h.customer_id is null or c.customer_id is null)
+                    + count(h.customer_id) - count(distinct h.customer_id) as customers_that_differ,
+                    count(distinct h.household_id) as households
+                from identity.customers as c full join identity.households as h on c.customer_id = h.customer_id
+                """,
+                at_most=0,
+                blocking=True,
+            ),
+            bounded(
+                "identity/households",
+                "no_giant",
+                "No household has more than 20 customers: more is a building or a default address.",
+                """
+                select coalesce(max(customers), 0) as largest
+                from (select count(*) as customers from identity.households group by household_id)
+                """,
+                at_most=20,
+                blocking=True,
+            ),
+            bounded(
+                "identity/households",
+                "few_by_contact_alone",
+                "Few customers are put into a household by a shared phone number or e-mail address without a home.",
+                """
+                select avg(case when why in ('contact', 'contact and surname') then 1.0 else 0.0 end)
+                    as share_of_customers from identity.households
+                """,
+                at_most=0.2,
             ),
             bounded(
                 "identity/evaluation",

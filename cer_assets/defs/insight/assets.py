@@ -1,4 +1,4 @@
-"""What resolution buys, and the snapshot of the lake with its warehouse file."""
+"""What resolution buys, what an answer would change, and the snapshot of the lake with its warehouse file."""
 
 import datetime as dt
 
@@ -8,7 +8,8 @@ import polars as pl
 from cer_assets.defs.io import code_of, picture, python_table, read, table
 from cer_assets.defs.partitions import days
 from cer_assets.defs.resources import Home
-from cer_assets.insight import resolution_chart, what_resolution_buys
+from cer_assets.identity import Model
+from cer_assets.insight import resolution_chart, what_answers_change, what_resolution_buys
 from cer_assets.lake import Snapshot, build_warehouse, take_snapshot
 
 WINDOW_DAYS = 28
@@ -51,6 +52,90 @@ def resolution(home: Home, order_lines: pl.DataFrame) -> dg.Output[pl.DataFrame]
     )
 
 
+_IMPACT = {
+    "record_a": "The smaller record id of the question's pair.",
+    "record_b": "The larger one.",
+    "answer": "The answer that is supposed: match or distinct.",
+    "effect": "merge, split, regroup (neither alone), or none.",
+    "customers_before": "The customers concerned, the largest first.",
+    "customers_after": "What they would be; `new` for an id that the run will give.",
+    "records_before": "Records of each.",
+    "records_after": "Records of each, then.",
+    "records_moved": "Records whose customer would be another.",
+    "spend_before": "What each has paid.",
+    "spend_after": "What each would have paid.",
+    "buckets_before": "The value bucket of each; - where it has none.",
+    "buckets_after": "The value bucket of each, then.",
+    "bucket_changes": "Whether any record's customer would be in another bucket.",
+    "consents_in_conflict": "Purposes that one record granted and another withdrew, which would come together.",
+    "consents_settled": "Purposes that are in such a conflict now and would not be.",
+    "households": "same or different, where two customers are concerned.",
+    "sentence": "All of it in a sentence.",
+}
+
+
+@python_table(
+    "insight/impact",
+    columns=_IMPACT,
+    origins={
+        "record_a": [("identity/questions", "record_a")],
+        "record_b": [("identity/questions", "record_b")],
+        "customers_before": [("identity/links", "customer_id")],
+        "customers_after": [("identity/links", "customer_id"), ("identity/edges", "score")],
+        "spend_before": [("customer/orders", "merchandise_amount")],
+        "spend_after": [("customer/orders", "merchandise_amount"), ("identity/edges", "score")],
+        "buckets_before": [("value/buckets", "bucket")],
+        "buckets_after": [("value/buckets", "bucket"), ("identity/edges", "score")],
+        "consents_in_conflict": [("raw/consents", "granted")],
+        "households": [("identity/households", "household_id")],
+    },
+    ins={
+        "questions": read("identity/questions"),
+        "links": read("identity/links"),
+        "edges": read("identity/edges"),
+        "constraints": read("identity/constraints"),
+        "learned": read("identity/model"),
+        "orders": read("customer/orders"),
+        "buckets": read("value/buckets"),
+        "consents": read("raw/consents"),
+        "households": read("identity/households"),
+    },
+    code=("identity", "value"),
+)
+def impact(
+    questions: pl.DataFrame,
+    links: pl.DataFrame,
+    edges: pl.DataFrame,
+    constraints: pl.DataFrame,
+    learned: dict[str, bytes],
+    orders: pl.DataFrame,
+    buckets: pl.DataFrame,
+    consents: pl.DataFrame,
+    households: pl.DataFrame,
+) -> dg.Output[pl.DataFrame]:
+    """What each answer to each open question would change: customers, what they are worth, what they consented to."""
+    cut = Model.from_files(learned).cut
+    frame = what_answers_change(
+        questions,
+        links,
+        edges,
+        cut,
+        orders=orders,
+        buckets=buckets,
+        consents=consents,
+        households=households,
+        constraints=constraints,
+    )
+    counts = frame.group_by("answer", "effect").len("questions").sort("answer", "effect")
+    return dg.Output(frame, metadata={"effects": table(counts), "first of the queue": table(_first(frame, questions))})
+
+
+def _first(frame: pl.DataFrame, questions: pl.DataFrame) -> pl.DataFrame:
+    """What is said of the first questions: the answer and the sentence, which names no value."""
+    first = questions.sort("rank").head(5).select("rank", "record_a", "record_b")
+    return first.join(frame, on=["record_a", "record_b"]).sort("rank", "answer").select("rank", "answer", "sentence")
+
+
 @dg.asset(
     key=["insight", "snapshot"],
     deps=[
@@ -63,6 +148,7 @@ def resolution(home: Home, order_lines: pl.DataFrame) -> dg.Output[pl.DataFrame]
         ["recommend", "recommendations"],
         ["recommend", "evaluation"],
         ["insight", "resolution"],
+        ["insight", "impact"],
     ],
     group_name="insight",
     owners=["team:data"],
@@ -87,4 +173,4 @@ def snapshot(home: Home) -> dg.Output[Snapshot]:
 @dg.definitions
 def insight() -> dg.Definitions:
     """The stage's assets."""
-    return dg.Definitions(assets=[resolution, snapshot])
+    return dg.Definitions(assets=[resolution, impact, snapshot])
