@@ -15,12 +15,14 @@ import polars as pl
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 
-from cer_assets.identity.block import create_keys, create_pairs
+from cer_assets.identity.block import create_keys
 from cer_assets.identity.cluster import MILLION, Ints
 from cer_assets.identity.compare import levels_sql
 from cer_assets.identity.learn import logistic
 from cer_assets.identity.model import Model
+from cer_assets.identity.pairs import PAIRS_PER_BATCH, Codes, coded, ends, find_blocks, read_keys
 from cer_assets.identity.prepare import Prepared, prepared
+from cer_assets.identity.score import Scorer
 
 logger = logging.getLogger(__name__)
 
@@ -72,11 +74,9 @@ def link(
     sides = _sides(records, source)
     with prepared(records, model.fields, connection) as ready:
         bound = _bound(ready, sides, constraints)
-        keys, rules = model.block_rules()
-        create_keys(ready, keys)
-        create_pairs(ready, rules)
-        _create_crossing_pairs(ready, sides, bound)
-        found = _over_the_cut(ready, model)
+        side = sides["side"].to_numpy()
+        over = np.setdiff1d(_over_the_cut(ready, model, side), _codes(bound))
+        found = _with_gains(ready, model, side, over, _codes(bound.filter("must")))
     must = found["must"].to_numpy()
     one, other, gain = (found[column].to_numpy() for column in (*ENDS, "gain"))
     free = ~np.isin(one, one[must]) & ~np.isin(other, other[must])
@@ -256,64 +256,59 @@ def _refuse(contradictions: pl.DataFrame, why: str) -> None:
         raise ValueError(f"constraints: {a} and {b} must link one to one, but {why}; take one of the answers back")
 
 
-def _create_crossing_pairs(ready: Prepared, sides: pl.DataFrame, bound: pl.DataFrame) -> None:
-    """Create `crossing_pairs`: candidates of different sources, with those that must link, without those that must not.
-
-    `first` < `second`, `must`, and `turned`: whether the second of them is of the first source.
-    """
-    cursor = ready.connection
-    cursor.register("sides", sides)
-    cursor.register("bound_pairs", bound)
-    cursor.execute(
-        """
-        create or replace temp table crossing_pairs as
-        with wanted as (
-            select first, second, false as must from candidate_pairs anti join bound_pairs using (first, second)
-            union all
-            select first, second, must from bound_pairs where must
-        )
-        select first, second, must, l.side > r.side as turned
-        from wanted
-        join sides as l on l.position = first
-        join sides as r on r.position = second
-        where l.side != r.side
-        """
-    )
-    for view in ("sides", "bound_pairs"):
-        cursor.unregister(view)
+def _codes(pairs: pl.DataFrame) -> Codes:
+    return coded(pairs["first"].to_numpy(), pairs["second"].to_numpy())
 
 
-def _over_the_cut(ready: Prepared, model: Model) -> pl.DataFrame:
-    """The crossing pairs over the cut or that must link: `one`, `other`, `must`, `log_odds`, `gain` (millionths).
+def _over_the_cut(ready: Prepared, model: Model, side: npt.NDArray[np.int8]) -> Codes:
+    """The pairs of different sources that share a block and score at least the cut."""
+    keys, rules = model.block_rules()
+    create_keys(ready, keys)
+    blocking = find_blocks(read_keys(ready, len(keys)), rules)
+    ready.connection.execute("drop table key_values")
+    scorer = Scorer(ready, model)
+    found = [np.empty(0, dtype=np.uint64)]
+    for codes in blocking.blocks.batches(None, PAIRS_PER_BATCH, ready.size):
+        first, second = ends(codes)
+        found.append(scorer.score(codes[side[first] != side[second]]).above(model.cut).codes)
+    return np.concatenate(found)
+
+
+def _with_gains(ready: Prepared, model: Model, side: npt.NDArray[np.int8], over: Codes, must: Codes) -> pl.DataFrame:
+    """Pairs as `one`, `other`, `must`, `log_odds` and `gain` (of log-odds over the cut, in millionths); by their ends.
 
     Log-odds and not scores: near 1 scores are all the same, where the better of two good partners is to be told.
     """
+    first, second = ends(np.concatenate([over, must]))
+    turned = side[first] > side[second]
+    pairs = pl.DataFrame({"first": first, "second": second, "must": np.arange(len(first)) >= len(over)})
+    pairs = pairs.with_columns(one=np.where(turned, second, first), other=np.where(turned, first, second))
     terms = ["$bias"]
     terms += [f"list_extract($weights{c}, level{c} + 1)" for c in range(len(model.comparisons))]
     terms += [
         f"list_extract($rarities, {i + 1}) * coalesce(rarity{i} - list_extract($uniqueness, {i + 1}), 0)"
         for i in range(len(model.fields))
     ]
-    floor = math.log(model.cut) - math.log1p(-model.cut)
+    ready.connection.register("chosen_pairs", pairs)
     ready.connection.execute(
         f"""
-        create or replace temp table over_the_cut as
-        with compared as ({levels_sql(model.fields, "crossing_pairs")}),
+        create or replace temp table pairs_with_gains as
+        with compared as ({levels_sql(model.fields, "chosen_pairs")}),
         summed as (select first, second, {" + ".join(terms)} as log_odds from compared)
         select
-            if(turned, second, first)::bigint as one, if(turned, first, second)::bigint as other, must, log_odds,
+            one::bigint as one, other::bigint as other, must, log_odds,
             greatest(round($million * (log_odds - $floor)), 1)::bigint as gain
         from summed
-        join crossing_pairs using (first, second)
-        where must or log_odds >= $floor
+        join chosen_pairs using (first, second)
         """,
         {
             "bias": model.weights.bias,
             "rarities": model.weights.rarities.tolist(),
             "uniqueness": list(model.uniqueness),
-            "floor": floor,
+            "floor": math.log(model.cut) - math.log1p(-model.cut),
             "million": MILLION,
             **{f"weights{c}": weights.tolist() for c, weights in enumerate(model.weights.levels)},
         },
     )
-    return ready.connection.sql("select * from over_the_cut order by one, other").pl()
+    ready.connection.unregister("chosen_pairs")
+    return ready.connection.sql("select * from pairs_with_gains order by one, other").pl()

@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from cer_assets.identity import link as link_module
 from cer_assets.identity.link import link, pair_off
+from cer_assets.identity.resolve import scored_pairs
 from cer_assets_tests.identity.conftest import Trained
 
 fixtures = settings(deadline=None, max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -92,6 +93,14 @@ def test_people_in_both_sources_are_linked_once(trained: Trained, two_sources: p
     both = two_sources.group_by(person).len().filter(len=2)
     right = links.filter(pl.col("record_a").str.slice(3) == pl.col("record_b").str.slice(3))
     assert len(right) >= 0.97 * max(len(links), len(both))
+
+
+def test_a_link_scores_what_its_pair_scores(trained: Trained, two_sources: pl.DataFrame) -> None:
+    scored = scored_pairs(two_sources, trained.model, between="source")
+    links = link(two_sources, trained.model, "source")
+    both = links.join(scored, on=["record_a", "record_b"], suffix="_of_pair")
+    assert len(both) == len(links)
+    assert both.select((pl.col("score") - pl.col("score_of_pair")).abs().max()).item() <= 1e-6
 
 
 @fixtures
