@@ -203,7 +203,9 @@ def replay(deduper: Any, records: pl.DataFrame, threshold: float = 0.5) -> pl.Da
     """Group records as `deduper.partition(data, threshold)` does.
 
     Each predicate is asked once per distinct value and each comparator once per distinct pair of values; blocks are not
-    capped, as dedupe's are not, so that memory grows with the pairs that its predicates bring.
+    capped, as dedupe's are not, so that memory grows with the pairs that its predicates bring. The groups are the same
+    to the record, but where clusters are exactly equally near in a component of more than `LITERAL_RECORDS` records:
+    there scipy's order cannot be had without the full matrix of distances.
 
     Args:
         deduper: a trained `dedupe.Dedupe` or `dedupe.StaticDedupe`, or a `DedupeModel`.
@@ -431,7 +433,7 @@ def _literally(pairs: _Pairs, size: int, cut: float) -> Ints:
 
 def _in_order(pairs: _Pairs, size: int, cut: float) -> Ints:
     """What `_literally` gives, without the pairs that were not scored."""
-    margin = cut**2
+    margin = min(cut**2, (1 - cut**2) / 2)
     while margin < 1 - cut**2:
         merging = _Merging(pairs, size, cut, margin)
         merging.run()

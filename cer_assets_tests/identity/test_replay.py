@@ -90,7 +90,7 @@ def test_a_model_that_dedupe_trained_gives_the_same_partition_from_its_file() ->
     assert len(set(sizes)) == 3
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 @given(st.integers(0, 10_000))
 def test_any_predicates_and_any_regression_give_the_partition_of_dedupe(seed: int) -> None:
     draw = random.Random(seed)
