@@ -1,6 +1,7 @@
 """Scored pairs into groups of records: components and average linkage, for all groups at once."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,12 +10,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 Ints = npt.NDArray[np.int64]
+Whole = npt.NDArray[np.integer[Any]]
+"""Whole numbers of any width."""
 
 MILLION = 1_000_000
 """Scores are held as whole millionths, so that adding them up gives one sum in every order."""
 
 
-def connected(first: Ints, second: Ints, size: int) -> Ints:
+def connected(first: Whole, second: Whole, size: int) -> Ints:
     """The smallest position of each position's connected component."""
     graph = coo_array((np.ones(len(first), np.int8), (first, second)), (size, size))
     count, found = connected_components(graph, directed=False)
@@ -24,7 +27,7 @@ def connected(first: Ints, second: Ints, size: int) -> Ints:
 
 
 def components(
-    first: Ints, second: Ints, score: Ints, size: int, cuts: Sequence[int], cap: int, together: Ints | None = None
+    first: Whole, second: Whole, score: Whole, size: int, cuts: Sequence[int], cap: int, together: Ints | None = None
 ) -> Ints:
     """The connected component of each record by the pairs that score at least `cuts[0]`.
 
@@ -60,9 +63,9 @@ def components(
 
 
 def average_linkage(
-    first: Ints,
-    second: Ints,
-    score: Ints,
+    first: Whole,
+    second: Whole,
+    score: Whole,
     size: int,
     cut: int,
     cap: int,

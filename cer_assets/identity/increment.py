@@ -1,9 +1,8 @@
-"""What changed since links were made: fingerprints, the records to look at again, what binds them; nothing is scored."""
+"""What changed since links were made: fingerprints, records to look at again, what binds them; no pair is scored."""
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from cer_assets.identity.cluster import MILLION, Ints, connected

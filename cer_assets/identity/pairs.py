@@ -1,4 +1,4 @@
-"""Pairs of records that stand in one block, handed out in batches of bounded size; what a pair is worth is not asked."""
+"""Pairs of records that stand in one block, in batches of bounded size; what a pair is worth is not asked here."""
 
 import itertools
 import math

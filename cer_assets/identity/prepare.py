@@ -14,7 +14,8 @@ import numpy.typing as npt
 import polars as pl
 from sqlglot import exp, parse_one
 
-from cer_assets.identity.fields import GENERATION, KINDS, MatchField, name_partner
+from cer_assets.identity.columns import as_text
+from cer_assets.identity.fields import GENERATION, KINDS, PLAIN, MatchField, name_partner
 
 DIALECT = "duckdb"
 
@@ -133,7 +134,7 @@ def _refuse_unusable(records: pl.DataFrame, fields: Sequence[MatchField]) -> Non
 def _create_plain(cursor: duckdb.DuckDBPyConnection, ordered: pl.DataFrame, fields: tuple[MatchField, ...]) -> None:
     texts = ordered.select(
         pl.int_range(pl.len(), dtype=pl.Int32).alias("position"),
-        *(pl.col(f.column).cast(pl.String).alias(f"raw{i}") for i, f in enumerate(fields)),
+        *(as_text(ordered, f).alias(f"raw{i}") for i, f in enumerate(fields)),
     )
     cursor.register("raw_records", texts)
     cursor.register("diminutives_frame", _diminutives())
@@ -151,9 +152,7 @@ def _plain_sql(fields: tuple[MatchField, ...]) -> str:
         for i, field in enumerate(fields)
     )
     names = [i for i, f in enumerate(fields) if f.kind == "name"]
-    values = (
-        f"regexp_replace(f{i}, '{GENERATION}', '') as f{i}" if i in names else f"f{i}" for i in range(len(fields))
-    )
+    values = (_kept(i, field) for i, field in enumerate(fields))
     return (
         exp.select("position", *values, exp.alias_(_generation(names), "generation"))
         .with_("standard_records", as_=exp.select("position", *standard).from_("raw_records"))
@@ -171,7 +170,10 @@ def _facets_sql(fields: tuple[MatchField, ...]) -> str:
         value = f"f{i}"
         query = query.select(f"p.{value}")
         for facet, template in KINDS[field.kind].facets.items():
-            expression = rename(template, lambda _, _name, value=value: f"p.{value}")
+            # A facet may read another one by its name.
+            expression = rename(
+                template, lambda _, name, value=value: f"p.{value}" if name == "value" else f"{value}_{name}"
+            )
             query = query.select(exp.alias_(expression, f"{value}_{facet}"))
         if field.kind == "name":
             forms = f"forms{i}"
@@ -200,6 +202,16 @@ def _prepared_sql(fields: tuple[MatchField, ...], every: bool) -> str:
             .select(f"coalesce({values}.rarity, 0)::float as {value}_rarity")
         )
     return query.order_by("r.position").sql(DIALECT)
+
+
+def _kept(position: int, field: MatchField) -> exp.Expr:
+    """The standard value in plain letters without what stands behind a name; null where it stands for none."""
+    column = f"f{position}"
+    junk = rename(KINDS[field.kind].junk, lambda _, _name: column)
+    value = rename(PLAIN, lambda _, _name: column)
+    if field.kind == "name":
+        value = exp.func("regexp_replace", value, exp.Literal.string(GENERATION), exp.Literal.string(""))
+    return exp.alias_(exp.Case().when(exp.not_(exp.paren(junk)), value), column)
 
 
 def _generation(names: Sequence[int]) -> exp.Expr:
@@ -236,13 +248,13 @@ def _uniqueness(cursor: duckdb.DuckDBPyConnection, filled: Sequence[int]) -> tup
 
 @cache
 def _diminutives() -> pl.DataFrame:
-    """`name` and the `forms` (formal names) it may stand for; a formal name stands for itself."""
+    """`name` and the `forms` (formal names, blanks between) it may stand for; a formal name stands for itself."""
     table = pl.read_csv(files("cer_assets.identity").joinpath("diminutives.csv").read_bytes())
     short = table.select("formal", name=pl.col("short").str.split(" ")).explode("name")
     return (
         pl.concat([short, table.select("formal", name="formal")])
         .group_by("name")
-        .agg(forms=pl.col("formal").unique().sort())
+        .agg(forms=pl.col("formal").unique().sort().str.join(" "))
         .sort("name")
     )
 
@@ -269,8 +281,8 @@ def of_field(template: str, fields: Sequence[MatchField], position: int) -> exp.
     partner = name_partner(fields, position)
 
     def column(table: str, name: str) -> str | None:
-        if name == "partner":
-            return None if partner is None else f"{table}.f{partner}"
+        if name.startswith("partner"):
+            return None if partner is None else f"{table}.f{partner}{name.removeprefix('partner')}"
         return f"{table}.f{position}" if name == "value" else f"{table}.f{position}_{name}"
 
     return rename(template, column)

@@ -26,6 +26,7 @@ from cer_assets.identity.model import Model
 from cer_assets.identity.pairs import (
     PAIRS_PER_BATCH,
     Blocking,
+    Blocks,
     Bools,
     Codes,
     among,
@@ -277,22 +278,7 @@ class _Run:
 
     def close(self) -> None:
         """Score the pairs inside each touched component that blocking did not: two linked by a third are compared."""
-        known = self._between_touched(Scored.joined(self.found, self.prior))
-        cuts = [self.cut, *(round(c * MILLION) for c in RISING_CUTS if c > self.model.cut)]
-        most = max(PAIRS_PER_RECORD * int(self.touched.sum()), LEAST_CLOSING_PAIRS)
-        component, blocks = self.group, groups_of(self.group[:0], self.group[:0])
-        for cap in CLOSED_RECORDS:
-            component = components(
-                known.first, known.second, known.score, self.ready.size, cuts, cap, self.bonds.together
-            )
-            shared = np.flatnonzero(self.touched & (np.bincount(component, minlength=len(component))[component] > 1))
-            blocks = groups_of(component[shared], shared)
-            pairs = int(blocks.later.sum(dtype=np.int64))
-            if pairs <= most:
-                break
-            logger.warning(
-                "components of up to %d records have %d pairs, more than %d; smaller ones are closed", cap, pairs, most
-            )
+        component, blocks = self._components_to_close()
         with _phase("closing components of %d records", len(blocks.members)):
             parts = [self.inner]
             for codes in blocks.batches(None, self.batch, self.ready.size):
@@ -303,6 +289,24 @@ class _Run:
         one, other = self.prior.first, self.prior.second
         again = self.touched[one] & (component[one] == component[other])
         self.prior = self.prior.where(~again)
+
+    def _components_to_close(self) -> tuple[Ints, Blocks]:
+        """The component of each record, and as blocks those of touched records that are small enough to be closed."""
+        known = self._between_touched(Scored.joined(self.found, self.prior))
+        cuts = [self.cut, *(round(c * MILLION) for c in RISING_CUTS if c > self.model.cut)]
+        most = max(PAIRS_PER_RECORD * int(self.touched.sum()), LEAST_CLOSING_PAIRS)
+        size, pairs = self.ready.size, 0
+        component, blocks = self.group, groups_of(self.group[:0], self.group[:0])
+        for cap in CLOSED_RECORDS:
+            if pairs > most:
+                logger.warning("closing would score %d pairs: components stop at %d records", pairs, cap)
+            component = components(known.first, known.second, known.score, size, cuts, cap, self.bonds.together)
+            shared = np.flatnonzero(self.touched & (np.bincount(component, minlength=size)[component] > 1))
+            blocks = groups_of(component[shared], shared)
+            pairs = int(blocks.later.sum(dtype=np.int64))
+            if pairs <= most:
+                break
+        return component, blocks
 
     def _blocked(self, codes: Codes) -> Bools:
         """Which pairs were scored after blocking, though perhaps not kept."""
