@@ -76,7 +76,7 @@ def runs_of(name: str, side: str) -> dict[str, Any]:
         return {"not run": ABSENT[side, name]}
     seeds = SEEDS[:1] if (side, name) in ONCE else SEEDS
     runs = [alone(__file__, name, "--side", side, "--seed", str(seed)) for seed in seeds]
-    return {**summary(runs, ("seconds", "peak_mb", *QUALITY)), "runs": runs}
+    return {**summary(runs, ("seconds", "cpu_seconds", "peak_mb", *QUALITY)), "runs": runs}
 
 
 def summary(runs: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> dict[str, Any]:

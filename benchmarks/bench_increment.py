@@ -5,13 +5,13 @@ Both find the same people or it says how far they do not, and whether whoever wa
 
 import argparse
 import statistics
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 from identity_sets import identity_set, why_absent
-from measuring import alone, measured, print_json, ratio, report, report_skipped
+from measuring import alone, cost_ratios, measured, print_json, report, report_skipped
 from our_identity import quality, trained
 
 from cer_assets.identity import resolve_all, truth_labeller
@@ -61,9 +61,9 @@ def one_increment(name: str, seed: int) -> dict[str, Any]:
         "seed": seed,
         "records": len(records),
         "new": int(new.sum()),
-        "increment": {"seconds": added.seconds, "peak_mb": added.peak_mb, **_f1(after.links, given.truth)},
-        "everything": {"seconds": every.seconds, "peak_mb": every.peak_mb, **_f1(full.links, given.truth)},
-        "ratios, increment over everything": {"seconds": ratio(added.seconds, every.seconds)},
+        "increment": {**asdict(added), **_f1(after.links, given.truth)},
+        "everything": {**asdict(every), **_f1(full.links, given.truth)},
+        "ratios, increment over everything": cost_ratios(added, every),
         "share_of_records_in_the_same_group": same_groups(after.links, full.links),
         **kept,
     }
@@ -72,7 +72,7 @@ def one_increment(name: str, seed: int) -> dict[str, Any]:
 def same_groups(one: pl.DataFrame, other: pl.DataFrame) -> float:
     """Share of records whose set of fellow members is the same in both."""
     both = _with_members(one, "one").join(_with_members(other, "other"), on="record_id")
-    return round((both["one"] == both["other"]).sum() / len(both), 6)
+    return round(int((both["one"] == both["other"]).sum()) / len(both), 6)
 
 
 def ids_kept(before: pl.DataFrame, after: pl.DataFrame) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def ids_kept(before: pl.DataFrame, after: pl.DataFrame) -> dict[str, Any]:
     return {
         "groups_before": before["customer_id"].n_unique(),
         "groups_untouched": len(same),
-        "share_of_untouched_with_their_id": round(kept / max(len(same), 1), 6),
+        "share_of_untouched_with_their_id": round(int(kept) / max(len(same), 1), 6),
     }
 
 

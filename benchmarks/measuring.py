@@ -5,6 +5,7 @@ Nothing here knows what is measured, and nothing judges a figure.
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -31,6 +32,8 @@ class Cost:
 
     seconds: float
     """Wall-clock time."""
+    cpu_seconds: float
+    """Time that processors worked, ended children included; what else runs on the machine does not add to it."""
     peak_mb: float
     """Most memory resident at one time, in 10^6 bytes: this process, its children, and all they had loaded before."""
 
@@ -45,10 +48,10 @@ def data_file(name: str) -> Path | None:
 def measured(work: Callable[[], T]) -> tuple[T, Cost]:
     """Do some work once, and say what it took."""
     with _MemoryWatch() as watch:
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), _cpu_seconds()
         result = work()
-        seconds = time.perf_counter() - start
-    return result, Cost(round(seconds, 4), round(watch.peak / 1e6, 1))
+        seconds, cpu_seconds = time.perf_counter() - start, _cpu_seconds() - worked
+    return result, Cost(round(seconds, 4), round(cpu_seconds, 4), round(watch.peak / 1e6, 1))
 
 
 def median_seconds(work: Callable[[], object], repeats: int) -> float:
@@ -103,6 +106,10 @@ def report_skipped(benchmark: str, reason: str) -> None:
 def print_json(figures: dict[str, Any]) -> None:
     """Print figures as they are: for a script whose output `alone` reads."""
     print(json.dumps(figures, indent=2))
+
+
+def _cpu_seconds() -> float:
+    return sum(sum(resource.getrusage(whose)[:2]) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -16,7 +16,7 @@ from identity_sets import IdentitySet
 CUT = 0.5
 """Its default threshold."""
 MOST = 2_000
-"""It learns from so many records of a source; beyond, what it stores per pair fills the memory."""
+"""It learns from so many records; beyond, what it stores per pair fills the memory and takes minutes."""
 CLASSES: dict[str, Any] = {"date": ShortString, "code": ShortString, "postcode": ShortString, "category": Exact}
 """Kinds that are not its `String`."""
 
@@ -27,14 +27,14 @@ def link_by_dedupe(given: IdentitySet, labels: int, seed: int) -> pl.DataFrame:
     np.random.seed(seed)
     tables = given.records.partition_by("source", include_key=False) if given.linked else [given.records]
     data: list[dict[str, dict[str, Any]]] = [{r["record_id"]: r for r in table.to_dicts()} for table in tables]
-    variables = [_variable(given, column, len(data[0]) > MOST) for column in given.fields]
+    variables = [_variable(given, column) for column in given.fields]
     maker = dedupe.RecordLink if given.linked else dedupe.Dedupe
     deduper: Any = maker(variables, num_cores=0, in_memory=True)
     deduper.classifier.n_jobs = 1
     # Its learner draws from generators that it makes without a seed while it is prepared.
     seeded = np.random.default_rng
     with patch.object(np.random, "default_rng", lambda given=seed: seeded(given)):
-        deduper.prepare_training(*(_some(table) for table in data))
+        deduper.prepare_training(*(_some(table, MOST // len(data)) for table in data))
     person = dict(given.truth.iter_rows())
     for _ in range(labels):
         (pair,) = deduper.uncertain_pairs()
@@ -51,15 +51,15 @@ def link_by_dedupe(given: IdentitySet, labels: int, seed: int) -> pl.DataFrame:
     return pl.DataFrame(rows, ["record_id", "customer_id"], orient="row")
 
 
-def _variable(given: IdentitySet, column: str, many: bool) -> Any:
+def _variable(given: IdentitySet, column: str) -> Any:
     """A column as dedupe describes it; of many records, without a predicate that would store nearly every pair."""
     made = CLASSES.get(given.fields[column], String)
     variable = made(column, has_missing=given.records[column].null_count() > 0)
-    if many:
+    if len(given.records) > MOST:
         variable.predicates = [p for p in variable.predicates if p.type != "ExistsPredicate"]
     return variable
 
 
-def _some(table: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _some(table: dict[str, dict[str, Any]], most: int) -> dict[str, dict[str, Any]]:
     """The records it learns from."""
-    return table if len(table) <= MOST else dict(random.sample(sorted(table.items()), MOST))
+    return table if len(table) <= most else dict(random.sample(sorted(table.items()), most))

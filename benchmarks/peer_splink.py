@@ -5,6 +5,7 @@ historical persons", "febrl3", "febrl4" with the detailed model). For the genera
 follow the same advice: conjunctive blocking rules, term frequencies, a first guess from deterministic rules.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,8 @@ class Clustered:
 
 def link_by_splink(given: IdentitySet, seed: int) -> Clustered:
     """Splink from the records to groups: settings, training, prediction, clustering at the default threshold."""
+    # It warns on stderr of levels that no pair reaches, set after set.
+    logging.getLogger("splink").setLevel(logging.ERROR)
     wanted = specification(given.name)
     connection = duckdb.connect()
     api = DuckDBAPI(connection=connection)
