@@ -1,12 +1,13 @@
 """Pairs as levels of agreement, one per comparison; what a level is worth is the model's business."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from sqlglot import exp
+from sqlglot import exp, parse_one
 
 from cer_assets.identity.fields import EXACT, KINDS, MISSING, Level, MatchField, name_partner
 from cer_assets.identity.prepare import DIALECT, Prepared, of_field, rename
@@ -113,7 +114,7 @@ def _household(fields: Fields) -> list[Comparison]:
     dates = [i for i, f in enumerate(fields) if f.kind == "date"]
     if not names or not homes:
         return []
-    given = f"jaro_winkler_similarity(l.f{names[0]}, r.f{names[0]}) < 0.8"
+    given = f"p.f{names[0]}_likeness < 0.8"
     shared = "(" + " or ".join(f"coalesce(l.f{i} = r.f{i}, false)" for i in homes) + ")"
     apart = " and ".join(f"l.f{i} != r.f{i} and levenshtein(l.f{i}, r.f{i}) > 2" for i in dates)
     levels = [("otherwise", 0.0, f"not {shared}")]
@@ -129,15 +130,44 @@ def _household(fields: Fields) -> list[Comparison]:
 @cache
 def levels_sql(fields: Fields, pairs: str) -> str:
     """Select `first`, `second`, `level{c}` per comparison and `rarity{i}` per field over a table of pairs."""
-    levels = (exp.alias_(c.level(), f"level{n}") for n, c in enumerate(comparisons(fields)))
-    rarities = (f"case when l.f{i} = r.f{i} then l.f{i}_rarity end as rarity{i}" for i in range(len(fields)))
-    query = (
-        exp.select("p.first", "p.second", *levels, *rarities)
+    levels = [exp.alias_(c.level(), f"level{n}") for n, c in enumerate(comparisons(fields))]
+    rarities = [
+        parse_one(f"case when l.f{i} = r.f{i} then l.f{i}_rarity end as rarity{i}", dialect=DIALECT)
+        for i in range(len(fields))
+    ]
+    measures = {
+        f"f{i}_{name}": of_field(template, fields, i)
+        for i, field in enumerate(fields)
+        for name, template in KINDS[field.kind].measures.items()
+        if "partner" not in template or name_partner(fields, i) is not None
+    }
+    # What is worked out once per pair is a query of its own: DuckDB would repeat it in every condition.
+    outer = exp.select("first", "second", *(_flat(column) for column in (*levels, *rarities)))
+    used = {column.name for column in outer.find_all(exp.Column)}
+    inner = (
+        exp.select("p.first", "p.second")
+        .select(*(f"{side}.{name} as {side}_{name}" for side, name in sorted(_read(levels + rarities))))
+        .select(*(exp.alias_(measure, f"p_{name}") for name, measure in measures.items() if f"p_{name}" in used))
         .from_(f"{pairs} as p")
         .join("prepared as l", on="l.position = p.first")
         .join("prepared as r", on="r.position = p.second")
     )
-    return query.sql(DIALECT)
+    return outer.from_(inner.subquery("measured")).sql(DIALECT)
+
+
+def _read(expressions: Sequence[exp.Expr]) -> set[tuple[str, str]]:
+    """The columns of the two records that are read, as side and name."""
+    columns = (column for expression in expressions for column in expression.find_all(exp.Column))
+    return {(column.table, column.name) for column in columns if column.table in ("l", "r")}
+
+
+def _flat(expression: exp.Expr) -> exp.Expr:
+    """The expression over one row per pair: `l.f0` as `l_f0`."""
+
+    def renamed(node: exp.Expr) -> exp.Expr:
+        return exp.column(f"{node.table}_{node.name}") if isinstance(node, exp.Column) and node.table else node
+
+    return expression.copy().transform(renamed)
 
 
 def compare(prepared: Prepared, pairs: pl.DataFrame) -> Compared:
@@ -145,7 +175,7 @@ def compare(prepared: Prepared, pairs: pl.DataFrame) -> Compared:
     cursor = prepared.connection
     cursor.register("pairs_to_compare", pairs.select(pl.col("first", "second").cast(pl.Int32)))
     query = levels_sql(prepared.fields, "pairs_to_compare")
-    frame = cursor.sql(f"{query} order by p.first, p.second").pl()
+    frame = cursor.sql(f"{query} order by first, second").pl()
     cursor.unregister("pairs_to_compare")
     usual = prepared.uniqueness
     rarities = frame.select((pl.col(f"rarity{i}") - usual[i]).fill_null(0).cast(pl.Float32) for i in range(len(usual)))

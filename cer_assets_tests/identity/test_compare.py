@@ -1,12 +1,17 @@
+from collections.abc import Mapping
+from datetime import date, datetime
+
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cer_assets.identity.compare import compare, comparisons
-from cer_assets.identity.fields import CUSTOMER_FIELDS, KINDS, Kind, MatchField
+from cer_assets.identity.fields import CUSTOMER_FIELDS, EXACT, KINDS, MISSING, Kind, MatchField
 from cer_assets.identity.prepare import prepared
 
 
-def levels(fields: tuple[MatchField, ...], one: dict[str, object], other: dict[str, object]) -> dict[str, str]:
+def levels(fields: tuple[MatchField, ...], one: Mapping[str, object], other: Mapping[str, object]) -> dict[str, str]:
     """The level of every comparison of two records."""
     columns = {f.column: [one.get(f.column), other.get(f.column)] for f in fields}
     records = pl.DataFrame({"record_id": ["a", "b"]} | columns)
@@ -23,8 +28,24 @@ def levels(fields: tuple[MatchField, ...], one: dict[str, object], other: dict[s
         ("name", "bob", "robert", "diminutive"),
         ("name", "jack", "johnny", "diminutive"),
         ("name", "j", "john", "initial"),
-        ("name", "mary", "mary ann", "shared word"),
-        ("name", "smith-jones", "smith", "shared word"),
+        ("name", "mary", "mary ann", "part"),
+        ("name", "smith-jones", "smith", "part"),
+        ("name", "smith-jones", "jones-taylor", "shared word"),
+        ("name", "zhang wei", "Wei Zhang", "same words"),
+        ("name", "van der Berg", "Vanderberg", "same words"),
+        ("name", "bob smith", "robert smith", "diminutive"),
+        ("name", "bob smith", "robert jones", "different"),
+        ("name", "r kumar", "kumar rajesh", "initial"),
+        ("name", "jonahtan smith", "jonathan smith", "near"),
+        ("name", "john smith", "mary smith", "shared word"),
+        ("name", "Groß", "GROSS", "exact"),
+        ("name", "Søren Łukasz", "soren lukasz", "exact"),
+        ("name", "ΓΙΏΡΓΟΣ", "Γιώργος", "exact"),
+        ("name", "Наталия", "Наталья", "near"),
+        ("name", "Иванов", "Петров", "different"),
+        ("name", "Иванов", "ivanov", "exact"),
+        ("name", "山田花子", "山田花子", "exact"),
+        ("name", "山田花子", "佐藤一郎", "different"),
         ("name", "mary j", "peter j", "different"),
         ("name", "bob j", "robert", "diminutive"),
         ("name", "jonathon", "jonathan", "near"),
@@ -34,6 +55,12 @@ def levels(fields: tuple[MatchField, ...], one: dict[str, object], other: dict[s
         ("name", None, "peter", "missing"),
         ("date", "1980-04-03", "19800403", "exact"),
         ("date", "03/04/1980", "1980-04-03", "exact"),
+        ("date", "04/25/1980", "1980-04-25", "exact"),
+        ("date", "3 Apr 1980", "1980-04-03", "exact"),
+        ("date", "April 3, 1980", "1980-04-03", "exact"),
+        ("date", "1980/4/3", "1980-04-03", "exact"),
+        ("date", "1980-04-03T00:00:00", "3.4.1980", "exact"),
+        ("date", "1980", "1980-04-03", "as far as known"),
         ("date", "1980-04-03", "1980-03-04", "day and month swapped"),
         ("date", "1980-04-03", "1980-04-08", "one digit"),
         ("date", "1980-04-03", "1980-04-21", "two parts of three"),
@@ -46,9 +73,12 @@ def levels(fields: tuple[MatchField, ...], one: dict[str, object], other: dict[s
         ("email", "ann.lee@mail.com", "boss@mail.com", "different"),
         ("phone", "+1 (614) 439-2210", "16144392210", "exact"),
         ("phone", "6144392210", "+16144392210", "last seven"),
+        ("phone", "06144392210", "6144392210", "exact"),
+        ("phone", "0049 171 4392210", "+49 171 4392210", "exact"),
         ("phone", "+16144392210", "+16144392201", "one digit"),
         ("phone", "+16144392210", "+19377650038", "different"),
         ("postcode", "SW1A 1AA", "sw1a1aa", "exact"),
+        ("postcode", "01234", "1234", "exact"),
         ("postcode", "43210", "43215", "one character"),
         ("postcode", "43210", "43299", "start"),
         ("postcode", "43210", "90001", "different"),
@@ -59,10 +89,15 @@ def levels(fields: tuple[MatchField, ...], one: dict[str, object], other: dict[s
         ("address", "12 oak st apt 4", "12 oak st", "near"),
         ("address", "12 oak st", "14 oak st", "similar"),
         ("address", "12 oak st", "9 maple ave", "different"),
+        ("address", "Hauptstraße 12", "Hauptstr. 12", "near"),
+        ("address", "C/ Mayor, 12", "12 Calle Mayor", "same number and road"),
+        ("address", "12 rue de la Paix", "14 rue Pasteur", "different"),
         ("text", "Saint-Denis", "saint denis", "exact"),
         ("text", "columbus", "columbvs", "near"),
-        ("text", "north columbus", "columbus", "shared word"),
+        ("text", "north columbus", "columbus", "most words"),
+        ("text", "the upper north columbus", "columbus east", "shared word"),
         ("text", "columbus", "dayton", "different"),
+        ("text", "prefers calls in the evening", "calls in the evening only", "most words"),
         ("category", "Male", "male", "exact"),
         ("category", "male", "female", "different"),
     ],
@@ -71,6 +106,78 @@ def test_two_values_agree_at_a_level(kind: Kind, one: str | None, other: str, le
     field = (MatchField("field", kind),)
     assert levels(field, {"field": one}, {"field": other})["field"] == level
     assert levels(field, {"field": other}, {"field": one})["field"] == level
+
+
+@pytest.mark.parametrize(
+    ("kind", "junk"),
+    [
+        ("name", "UNKNOWN"),
+        ("name", "n/a"),
+        ("text", "none"),
+        ("category", "N/A"),
+        ("email", "test@test.com"),
+        ("email", "n/a"),
+        ("phone", "0000000000"),
+        ("phone", "1234567890"),
+        ("postcode", "00000"),
+        ("code", "999999999"),
+        ("date", "1900-01-01"),
+        ("date", "9999-12-31"),
+        ("date", "01/01/1900"),
+    ],
+)
+def test_what_a_form_was_given_for_want_of_a_value_is_missing(kind: Kind, junk: str) -> None:
+    field = (MatchField("field", kind),)
+    assert levels(field, {"field": junk}, {"field": junk})["field"] == "missing"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([19800403, 19570921], pl.Int64),
+        ([19800403.0, None], pl.Float64),
+        ([date(1980, 4, 3), date(1957, 11, 21)], pl.Date),
+        ([datetime(1980, 4, 3, 12), None], pl.Datetime("us")),
+        ([True, False], pl.Boolean),
+        (["west", "east"], pl.Categorical),
+        ([None, None], pl.Null),
+        (["", " "], pl.String),
+        (["\u2019", "日本 👍"], pl.String),
+    ],
+)
+def test_a_column_of_any_type_is_compared(kind: Kind, values: list[object], dtype: pl.DataType) -> None:
+    records = pl.DataFrame({"record_id": ["a", "b"], "field": pl.Series(values, dtype=dtype)})
+    with prepared(records, [MatchField("field", kind)]) as ready:
+        compared = compare(ready, pl.DataFrame({"first": [0], "second": [1]}))
+    assert len(compared) == 1
+
+
+@pytest.mark.parametrize("values", [[[1], [2]], [{"x": 1}, {"x": 2}], [b"x", b"y"]])
+def test_a_column_without_one_value_per_record_is_refused_by_name(values: list[object]) -> None:
+    records = pl.DataFrame({"record_id": ["a", "b"], "odd": values})
+    with pytest.raises(ValueError, match="column 'odd' is"), prepared(records, [MatchField("odd", "text")]):
+        pass
+
+
+TEXTS = st.one_of(st.text(st.characters(categories=["L", "N", "Zs"]), max_size=12), st.text("ab12 ", max_size=9))
+
+
+@given(st.lists(TEXTS, min_size=10, max_size=10))
+@settings(max_examples=4, deadline=None)
+def test_two_records_agree_in_either_order(texts: list[str]) -> None:
+    fields = tuple(MatchField(kind, kind) for kind in KINDS)
+    records = pl.DataFrame({"record_id": range(len(texts))} | dict.fromkeys(KINDS, texts))
+    every = pl.DataFrame({"first": range(len(texts))})
+    with prepared(records, fields) as ready:
+        compared = compare(ready, every.join(every.rename({"first": "second"}), how="cross"))
+    found = {tuple(pair): level for pair, level in zip(compared.pairs.tolist(), compared.levels.tolist(), strict=True)}
+    assert all(level == found[b, a] for (a, b), level in found.items())
+    # A record is the same as itself, or has nothing to compare.
+    same = {MISSING, EXACT, "otherwise", "one home", "same"}
+    labels = [c.labels for c in comparisons(fields)]
+    for a in range(len(texts)):
+        assert {labels[n][level] for n, level in enumerate(found[a, a])} <= same
 
 
 def test_names_in_the_wrong_columns_are_recognised() -> None:
