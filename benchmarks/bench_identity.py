@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import polars as pl
@@ -74,6 +75,8 @@ def runs_of(name: str, side: str) -> dict[str, Any]:
     """A side's runs of a set, each in its own process, with their median and range."""
     if (side, name) in ABSENT:
         return {"not run": ABSENT[side, name]}
+    if side != "ours" and find_spec(side) is None:
+        return {"not run": f"the package {side} (extra `bench`) is not installed"}
     seeds = SEEDS[:1] if (side, name) in ONCE else SEEDS
     runs = [alone(__file__, name, "--side", side, "--seed", str(seed)) for seed in seeds]
     return {**summary(runs, ("seconds", "cpu_seconds", "peak_mb", *QUALITY)), "runs": runs}
