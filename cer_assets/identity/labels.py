@@ -251,7 +251,8 @@ def rule_labels(records: pl.DataFrame, fields: Sequence[MatchField], seed: int =
 
     Records that share an e-mail address, phone number or code, and every name, are one person (where no such field
     exists, a birth date takes its place). Records that share a phone number or street but whose first names begin
-    otherwise and whose birth dates differ are two people of one home; random pairs that share nothing are two.
+    otherwise and whose birth dates differ are two people of one home, unless they share what belongs to one person (an
+    e-mail address, a code) or one's name is another name of the other; random pairs that share nothing are two.
 
     Returns:
         labels: record_a, record_b, answer, by; ordered by pair.
@@ -272,7 +273,13 @@ def rule_labels(records: pl.DataFrame, fields: Sequence[MatchField], seed: int =
         pl.concat(
             [
                 _some(same, text, "match", "same names and contact", rng),
-                _some([_apart(p, text, names[0], dates[0]) for p in home], text, "distinct", "one home", rng),
+                _some(
+                    [_apart(p, text, names, dates[0], kinds["email"] + kinds["code"]) for p in home],
+                    text,
+                    "distinct",
+                    "one home",
+                    rng,
+                ),
                 _some([_strangers(text, names + (own or dates), rng)], text, "distinct", "at random", rng),
             ]
         )
@@ -291,14 +298,20 @@ def _neighbours(text: pl.DataFrame, agreed: list[str]) -> pl.DataFrame:
     )
 
 
-def _apart(pairs: pl.DataFrame, text: pl.DataFrame, name: str, date: str) -> pl.DataFrame:
-    """The pairs whose names begin with different letters and whose dates differ."""
-    known = text.select(id="record_id", initial=pl.col(name).str.head(1), date=date)
-    both = pairs.join(known, left_on="record_a", right_on="id").join(
-        known, left_on="record_b", right_on="id", suffix="_b"
+def _apart(
+    pairs: pl.DataFrame, text: pl.DataFrame, names: Sequence[str], date: str, own: Sequence[str]
+) -> pl.DataFrame:
+    """The pairs whose first names begin otherwise, whose dates differ, and that share nothing of their own."""
+    known = text.select("record_id", date, *own, *names).with_columns(initial=pl.col(names[0]).str.head(1))
+    both = pairs.join(known, left_on="record_a", right_on="record_id").join(
+        known, left_on="record_b", right_on="record_id", suffix="_b"
     )
-    differ = (pl.col("initial") != pl.col("initial_b")) & (pl.col("date") != pl.col("date_b"))
-    return both.filter(differ).select("record_a", "record_b")
+    differ = (pl.col("initial") != pl.col("initial_b")) & (pl.col(date) != pl.col(f"{date}_b"))
+    shared = [pl.col(column) == pl.col(f"{column}_b") for column in own]
+    shared += [pl.col(one) == pl.col(f"{other}_b") for one in names for other in names if one != other]
+    return both.filter(differ, ~pl.any_horizontal(pl.lit(value=False), *shared).fill_null(value=False)).select(
+        "record_a", "record_b"
+    )
 
 
 def _strangers(text: pl.DataFrame, telling: list[str], rng: np.random.Generator) -> pl.DataFrame:
