@@ -2,7 +2,8 @@
 
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from cer_assets.identity.fields import KINDS, MatchField, name_partner
 from cer_assets.identity.prepare import DIALECT, Prepared, of_field
 
 Floats = npt.NDArray[np.float64]
+Hashes = npt.NDArray[np.uint64]
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +32,14 @@ PAIRS_PER_RECORD = 20.0
 MOST_RULES = 60
 """A pair remembers the rules that found it as bits of one integer."""
 
-MEASURED_RECORDS = 50_000
+MEASURED_RECORDS = 20_000
 """The cost of a rule is measured on so many records and projected to all of them."""
+
+MOST_MEASURED = 400
+"""How many rules of several keys are measured at most, however many fields there are."""
+
+TWINS = 0.995
+"""Two keys of one column that are equal for this share of the records would find the same pairs."""
 
 
 @dataclass(frozen=True)
@@ -104,62 +112,88 @@ def affordable_rules(prepared: Prepared, rules: Sequence[Rule], rng: np.random.G
     A longer rule is left out where a shorter one that it contains is in, for it would find nothing more, unless the
     shorter one leaves records in blocks over the cap.
     """
-    share = _sample_for_measuring(prepared, rng)
+    hashes = _sample_for_measuring(prepared, rng)
+    share = len(hashes) / max(prepared.size, 1)
+    # Both ends of a pair are in the sample by chance.
+    affordable = PAIRS_PER_RECORD_AND_RULE * share * len(hashes)
+    twins = _twins(hashes)
+    rules = [rule for rule in rules if not twins & set(rule)]
     kept: list[Rule] = []
     complete: list[frozenset[int]] = []
     empty: list[frozenset[int]] = []
-    for rule in rules:
+    pairs_of_key: dict[int, float] = {}
+    singles = (rule for rule in rules if len(rule) == 1)
+    measured = 0
+    for rule in itertools.chain(singles, _most_promising(rules, pairs_of_key, len(hashes), affordable)):
         keys = frozenset(rule)
         if any(short <= keys for short in itertools.chain(complete, empty)):
             continue
-        pairs, lost = _measure(prepared, rule)
-        per_record = pairs / share / max(prepared.size, 1) / share
+        if len(rule) > 1 and (measured := measured + 1) > MOST_MEASURED:
+            break
+        pairs, lost = _measure(hashes, rule)
+        if len(rule) == 1:
+            pairs_of_key[rule[0]] = pairs
         if pairs == 0:
             empty.append(keys)
-        elif per_record <= PAIRS_PER_RECORD_AND_RULE:
+        elif pairs <= affordable:
             kept.append(rule)
-            if lost <= 0.01 * share * prepared.size:
+            if lost <= 0.01 * len(hashes):
                 complete.append(keys)
-    prepared.connection.execute("drop table measured_keys")
-    logger.info("%d of %d blocking rules stay within the budget", len(kept), len(rules))
+    logger.info("%d of %d blocking rules stay within the budget, %d measured", len(kept), len(rules), measured)
     return kept
 
 
-def _sample_for_measuring(prepared: Prepared, rng: np.random.Generator) -> float:
-    """Create `measured_keys` from as many records as are measured; returns their share of all."""
+def _sample_for_measuring(prepared: Prepared, rng: np.random.Generator) -> Hashes:
+    """The keys of as many records as are measured, a row per record and a column per key; 0 where there is none."""
     chosen = sample_positions(prepared, MEASURED_RECORDS, rng)
     prepared.connection.register("chosen_records", chosen)
-    prepared.connection.execute(
-        "create or replace temp table measured_keys as"
-        " select k.* from key_values as k join chosen_records using (position)"
-    )
+    keys = prepared.connection.sql(
+        "select columns('^k') from key_values semi join chosen_records using (position) order by position"
+    ).pl()
     prepared.connection.unregister("chosen_records")
-    return len(chosen) / prepared.size if prepared.size else 1.0
+    return keys.fill_null(0).to_numpy()
+
+
+def _twins(hashes: Hashes) -> set[int]:
+    """The keys that are as good as equal to one before them, as the first word of names of one word is to the name."""
+    found: set[int] = set()
+    for one, other in itertools.combinations(range(hashes.shape[1]), 2):
+        # Most keys differ in the first few records already.
+        if all((hashes[:most, one] == hashes[:most, other]).mean() >= TWINS for most in (100, len(hashes))):
+            found.add(other)
+    return found
+
+
+def _most_promising(
+    rules: Sequence[Rule], pairs_of_key: Mapping[int, float], records: int, affordable: float
+) -> Iterator[Rule]:
+    """Rules of several keys, short ones first, then those that promise the most pairs that can be afforded.
+
+    A rule is guessed to find what it would if its keys had nothing to do with each other; read when the keys are known.
+    """
+    every = max(records * (records - 1) / 2, 1.0)
+
+    def promise(rule: Rule) -> tuple[int, bool, float, Rule]:
+        pairs = every * math.prod(pairs_of_key.get(key, 0.0) / every for key in rule)
+        return len(rule), pairs > affordable, round(pairs if pairs > affordable else -pairs, 6), rule
+
+    yield from sorted((rule for rule in rules if len(rule) > 1), key=promise)
+
+
+def _measure(hashes: Hashes, rule: Rule) -> tuple[float, int]:
+    """Pairs that the rule finds among the measured records, blocks counted up to the cap; records beyond it."""
+    keys = hashes[:, list(rule)]
+    keys = keys[(keys != 0).all(axis=1)]
+    odd = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
+    _, counts = np.unique((keys * odd[: len(rule)]).sum(axis=1, dtype=np.uint64), return_counts=True)
+    compared = np.minimum(counts, BLOCK_CAP).astype(np.float64)
+    return float((compared * (compared - 1) / 2).sum()), int(counts[counts > BLOCK_CAP].sum())
 
 
 def sample_positions(prepared: Prepared, most: int, rng: np.random.Generator) -> pl.DataFrame:
     """At most so many record positions, drawn without replacement, in order."""
     drawn = rng.choice(prepared.size, size=min(most, prepared.size), replace=False)
     return pl.DataFrame({"position": np.sort(drawn).astype(np.int32)})
-
-
-def _measure(prepared: Prepared, rule: Rule) -> tuple[float, int]:
-    """Pairs that the rule finds among the measured records, blocks counted up to the cap; records beyond it."""
-    key, there = _shared(rule, "measured_keys")
-    ((pairs, lost),) = prepared.connection.execute(
-        f"""
-        with blocks as (
-            select count(*) as records from measured_keys where {there}
-            group by {key} having count(*) > 1
-        )
-        select
-            coalesce(sum(least(records, $cap) * (least(records, $cap) - 1) / 2), 0)::double,
-            coalesce(sum(records) filter (where records > $cap), 0)::bigint
-        from blocks
-        """,
-        {"cap": BLOCK_CAP},
-    ).fetchall()
-    return pairs, lost
 
 
 def pairs_around(prepared: Prepared, rules: Sequence[Rule], around: pl.DataFrame) -> pl.DataFrame:
