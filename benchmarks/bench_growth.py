@@ -61,12 +61,19 @@ def draw(sizes: dict[str, Any]) -> None:
 
 
 def _panel(frame: pl.DataFrame, figure: str, title: str) -> Any:
-    x = alt.X("records:Q", title="records", scale=alt.Scale(type="log"), axis=alt.Axis(values=list(SIZES.values())))
+    limits = [min(SIZES.values()) * 0.7, max(SIZES.values()) * 1.4]
+    at_sizes = alt.Axis(values=list(SIZES.values()), format="~s")
+    x = alt.X("records:Q", title="records", scale=alt.Scale(type="log", domain=limits, nice=False), axis=at_sizes)
     y = alt.Y(f"{figure}:Q", title=None, scale=alt.Scale(type="log"))
     colour = alt.Color("side:N", title=None, scale=alt.Scale(domain=list(SIDES.values()), range=COLOURS))
-    base = alt.Chart(frame, width=280, height=200, title=title).encode(x=x, y=y, color=colour)
-    labels = base.mark_text(dy=-10, fontSize=10).encode(text=alt.Text(f"{figure}:Q", format=".2~g"))
-    return base.mark_line(point=True) + labels
+    # The greater figure of a size stands above its point, the lesser one below, so that they do not meet.
+    greater = pl.col(figure) == pl.col(figure).max().over("records")
+    base, above, below = (
+        alt.Chart(rows, width=280, height=220, title=title).encode(x=x, y=y, color=colour)
+        for rows in (frame, frame.filter(greater), frame.filter(~greater))
+    )
+    text = alt.Text(f"{figure}:Q", format=".2~g")
+    return base.mark_line(point=True) + above.mark_text(dy=-11).encode(text) + below.mark_text(dy=13).encode(text)
 
 
 if __name__ == "__main__":
