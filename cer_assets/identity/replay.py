@@ -36,8 +36,8 @@ SYMMETRIC = ("String", "ShortString", "Exact")
 LARGEST_COMPONENT = 30_000
 """dedupe takes a component of more records apart before it clusters it."""
 
-LITERAL_RECORDS = 2_000
-"""Up to so many records a component's full matrix of distances is made and scipy merges it, as dedupe has it do."""
+LITERAL_RECORDS = 10_000
+"""Up to so many records a component's full matrix of distances is made, as dedupe makes it: .4 GB, and scipy's copy."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -199,12 +199,14 @@ def _refuse_unusable(records: pl.DataFrame, fields: Sequence[str]) -> None:
         raise ValueError("records: record_id must be there and differ on every row")
 
 
-def replay(deduper: Any, records: pl.DataFrame, threshold: float = 0.5) -> pl.DataFrame:
+def replay(
+    deduper: Any, records: pl.DataFrame, threshold: float = 0.5, literal_records: int = LITERAL_RECORDS
+) -> pl.DataFrame:
     """Group records as `deduper.partition(data, threshold)` does.
 
     Each predicate is asked once per distinct value and each comparator once per distinct pair of values; blocks are not
     capped, as dedupe's are not, so that memory grows with the pairs that its predicates bring. The groups are the same
-    to the record, but where clusters are exactly equally near in a component of more than `LITERAL_RECORDS` records:
+    to the record, but where clusters are exactly equally near in a component of more than `literal_records` records:
     there scipy's order cannot be had without the full matrix of distances.
 
     Args:
@@ -212,6 +214,8 @@ def replay(deduper: Any, records: pl.DataFrame, threshold: float = 0.5) -> pl.Da
         records: `record_id` (text or whole numbers) and a column per field, null where dedupe is given None. The order
             of rows matters to index predicates alone, as it does to dedupe's.
         threshold: as of `partition`.
+        literal_records: most records of a component whose full matrix of distances is made; time and memory grow with
+            its square, and without it with the pairs.
 
     Returns:
         record_id and cluster (the smallest record_id of the group), by record_id.
@@ -224,7 +228,7 @@ def replay(deduper: Any, records: pl.DataFrame, threshold: float = 0.5) -> pl.Da
     first, second = _blocked_pairs(model, columns)
     logger.info("%d pairs of %d records are to be scored", len(first), columns.size)
     score = _scores(model, columns, first, second)
-    cluster = _clusters(_Pairs(first, second, score).take(score > 0), columns.size, threshold)
+    cluster = _clusters(_Pairs(first, second, score).take(score > 0), columns.size, threshold, literal_records)
     ids = columns.record_ids
     return pl.DataFrame({"record_id": ids, "cluster": ids.gather(cluster)})
 
@@ -381,7 +385,7 @@ class _Pairs:
         return rising.take(np.arange(max(cut, 2), len(rising.score)))
 
 
-def _clusters(pairs: _Pairs, size: int, threshold: float) -> Ints:
+def _clusters(pairs: _Pairs, size: int, threshold: float, literal_records: int) -> Ints:
     """Per record the smallest position in its cluster."""
     cluster = np.arange(size)
     undivided = [pairs]
@@ -394,7 +398,7 @@ def _clusters(pairs: _Pairs, size: int, threshold: float) -> Ints:
                 logger.warning("a component of %d records is taken apart at higher scores", len(places))
                 undivided.append(local.without_weakest().of(places))
                 continue
-            cut = _literally if len(places) <= LITERAL_RECORDS else _in_order
+            cut = _literally if len(places) <= literal_records else _in_order
             label = cut(local, len(places), 1 - threshold)
             _, start, inverse = np.unique(label, return_index=True, return_inverse=True)
             cluster[places] = places[start[inverse]]
@@ -425,7 +429,7 @@ def _components(pairs: _Pairs, size: int) -> tuple[_Pairs, Iterator[tuple[Ints, 
 
 def _literally(pairs: _Pairs, size: int, cut: float) -> Ints:
     """The flat clusters of scipy's centroid linkage, over all pairs; those not scored are 1 apart."""
-    condensed = np.ones(size * (size - 1) // 2, dtype=np.float32)
+    condensed = np.ones(size * (size - 1) // 2)
     condensed[pairs.first * (2 * size - pairs.first - 3) // 2 + pairs.second - 1] = 1 - pairs.score
     merged = linkage(condensed, method="centroid")
     return fcluster(merged, cut, criterion="distance").astype(np.int64)

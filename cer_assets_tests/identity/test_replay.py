@@ -158,9 +158,7 @@ def test_groups_are_those_of_dedupe_whether_or_not_all_distances_are_laid_out(
     scored: dict[tuple[int, int], int], threshold: float, literal: int
 ) -> None:
     pairs = pairs_of(scored)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replay_module, "LITERAL_RECORDS", literal)
-        assert replay_module._clusters(pairs, 15, threshold).tolist() == clusters_of_dedupe(pairs, threshold)
+    assert replay_module._clusters(pairs, 15, threshold, literal).tolist() == clusters_of_dedupe(pairs, threshold)
 
 
 @settings(deadline=None, max_examples=40)
@@ -171,7 +169,7 @@ def test_a_component_too_large_is_taken_apart_as_dedupe_does(
     pairs = pairs_of(scored)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(replay_module, "LARGEST_COMPONENT", 6)
-        assert replay_module._clusters(pairs, 15, threshold).tolist() == clusters_of_dedupe(pairs, threshold, 6)
+        assert replay_module._clusters(pairs, 15, threshold, 100).tolist() == clusters_of_dedupe(pairs, threshold, 6)
 
 
 @settings(deadline=None, max_examples=20)
