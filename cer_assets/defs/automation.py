@@ -17,20 +17,21 @@ A blocking check that failed holds back whatever stands on its asset: Dagster se
 """
 
 import json
+import time
 from collections.abc import Sequence
 from typing import cast
 
 import dagster as dg
 from dagster import AssetKey
 
+from cer_assets.defs.identity.learning import MODEL, learned_from
 from cer_assets.defs.plan import LOAD, Step, load_steps, next_step, not_entered, stray_files
 from cer_assets.defs.processes import UNDER_WAY, end_killed_runs
-from cer_assets.defs.provenance import LABELS_READ, Graph, latest
+from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home, feeds, sensor_seconds, timezone
 from cer_assets.feeds import list_drops
 from cer_assets.identity.advice import retrain_due
 
-_IDENTITY_MODEL = AssetKey(["identity", "model"])
 _MODELS = dg.AssetSelection.assets(["recommend", "als"])
 SELECTIONS: dict[str, dg.AssetSelection] = {
     "customers": dg.AssetSelection.groups("identity", "customer", "value", "segment", "predict"),
@@ -61,7 +62,7 @@ recommendations_job = dg.define_asset_job(
 )
 training_job = dg.define_asset_job(
     "training",
-    dg.AssetSelection.assets(_IDENTITY_MODEL),
+    dg.AssetSelection.assets(MODEL),
     description="Train who is who anew; the new model goes live only if every guard passes.",
 )
 history_job = dg.define_asset_job(
@@ -95,7 +96,9 @@ def landing_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.Sensor
     for name, feed in feeds().items():
         drops = list_drops(home.landing, name)
         marks = {d.name: f"{feed.version}:{d.bytes}:{d.path.stat().st_mtime_ns}" for d in drops}
-        fresh = [d for d in drops if seen.get(f"{name}/{d.name}") != marks[d.name]]
+        quiet_since = time.time() - feed.quiet_seconds
+        settled = [d for d in drops if not feed.quiet_seconds or d.path.stat().st_mtime <= quiet_since]
+        fresh = [d for d in settled if seen.get(f"{name}/{d.name}") != marks[d.name]]
         due = not_entered(home, feed, fresh)
         requests += [request(step) for step in load_steps(home, feed, due, len(drops))]
         # Only what the ledger holds is done with: a load that failed is looked at again, and asked for once it moved.
@@ -149,15 +152,10 @@ def catch_up_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunRe
 )
 def retrain_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunRequest | dg.SkipReason:
     """Answers that teach nothing, and those the model learned from, do not count."""
-    entry = latest(context.instance, _IDENTITY_MODEL, None)
-    if entry is None or entry.asset_materialization is None or not home.lake.exists("identity.labels"):
+    learned = learned_from(context.instance, home)
+    if learned is None:
         return dg.SkipReason("there is no model yet")
-    version = entry.asset_materialization.metadata.get(LABELS_READ)
-    if not isinstance(version, dg.IntMetadataValue):
-        return dg.SkipReason("the model does not say what it learned from")
-    why = retrain_due(
-        home.read("identity.labels"), home.lake.scan("identity.labels", version.value).collect(), RETRAIN_AFTER
-    )
+    why = retrain_due(home.read("identity.labels"), learned, RETRAIN_AFTER)
     if why is None:
         return dg.SkipReason(f"fewer than {RETRAIN_AFTER} pairs were answered since the model learned")
     context.log.info(why)

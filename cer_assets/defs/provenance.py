@@ -17,9 +17,6 @@ STANDS_ON = "cer/stands_on"
 A model that learned from labelled pairs goes on standing when records are added; it is retrained for new labels.
 """
 
-LABELS_READ = "cer/labels_read"
-"""Materialization metadata of the identity model: the version of identity.labels that it learned from."""
-
 
 class Node(Protocol):
     """What is asked of an asset in Dagster's graph."""

@@ -115,6 +115,9 @@ class Feed(BaseModel):
     """The first whose `files` pattern matches a file's name reads it."""
     max_reject_share: float = Field(default=0.05, ge=0, le=1)
     """The largest share of a day's rows that may be rejected before everything downstream waits."""
+    quiet_seconds: int = Field(default=0, ge=0)
+    """How long a file must have stayed as it is before the landing sensor asks for it: one that a person adds to,
+    answer by answer, is not loaded at every answer."""
 
     @model_validator(mode="before")
     @classmethod
@@ -146,6 +149,9 @@ class Feed(BaseModel):
     def version(self) -> str:
         """Changes with whatever of the declaration bears on the rows, so that what was read before is stale."""
         declared = self.model_dump_json(include={"contract", "delivers", "partitions", "layouts"})
+        declared += "".join(
+            f"{name} {column.dtype}" for name, column in contract_columns(CONTRACTS[self.contract]).items()
+        )
         return hashlib.sha256(declared.encode()).hexdigest()[:12]
 
     def layout_of(self, file: str) -> Layout | None:

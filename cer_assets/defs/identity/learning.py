@@ -5,7 +5,7 @@ import polars as pl
 from pydantic import Field
 
 from cer_assets.defs.io import Challenger, model, picture, python_table, read, table
-from cer_assets.defs.provenance import LABELS_READ
+from cer_assets.defs.provenance import latest
 from cer_assets.defs.resources import Engine, Home
 from cer_assets.identity import CUSTOMER_FIELDS, Model, resolve_all, rule_labels, train, truth_labeller
 from cer_assets.identity.advice import label_quality, stop_advice
@@ -13,6 +13,10 @@ from cer_assets.identity.charts import quality_intervals, weights_chart
 from cer_assets.identity.guards import guard
 from cer_assets.identity.labels import constraints
 from cer_assets.identity.queue import questions
+
+MODEL = dg.AssetKey(["identity", "model"])
+LABELS_READ = "cer/labels_read"
+"""Materialization metadata of the model: the version of identity.labels that it learned from."""
 
 STAND_IN = "stand-in: sample truth"
 """Who answered, where the sample's truth answered in place of a person."""
@@ -141,6 +145,16 @@ def identity_model(
     return dg.Output(Challenger(learned, passed), metadata=metadata | {"guards": table(figures), "goes live": verdict})
 
 
+def learned_from(instance: dg.DagsterInstance, home: Home) -> pl.DataFrame | None:
+    """The labels as they were when the identity model was last trained; None before that."""
+    entry = latest(instance, MODEL, None)
+    materialization = entry.asset_materialization if entry else None
+    version = materialization.metadata.get(LABELS_READ) if materialization else None
+    if not isinstance(version, dg.IntMetadataValue):
+        return None
+    return home.lake.scan("identity.labels", version.value).collect()
+
+
 _QUESTIONS = {
     "rank": "The order to ask in, from 1.",
     "record_a": "The smaller record id of the pair.",
@@ -170,12 +184,18 @@ _QUESTIONS = {
     },
 )
 def identity_questions(
-    config: Asking, edges: pl.DataFrame, links: pl.DataFrame, labels: pl.DataFrame, learned: dict[str, bytes]
+    context: dg.AssetExecutionContext,
+    config: Asking,
+    home: Home,
+    edges: pl.DataFrame,
+    links: pl.DataFrame,
+    labels: pl.DataFrame,
+    learned: dict[str, bytes],
 ) -> dg.Output[pl.DataFrame]:
     """The pairs worth a person's answer, the most informative first; answer them with `cer_assets.identity.label`."""
     asked = Model.from_files(learned)
     queue = questions(edges, links, labels, asked, seed=config.seed)
-    advice = stop_advice(edges, links, labels, asked)
+    advice = stop_advice(edges, links, labels, asked, learned_from(context.instance, home))
     return dg.Output(
         queue,
         metadata={
