@@ -8,7 +8,7 @@ import duckdb
 import polars as pl
 
 from cer_assets.defs.identity.learning import identity_constraints, identity_model, identity_questions, labels
-from cer_assets.defs.io import picture, python_table, read, sql_asset, table, table_spec
+from cer_assets.defs.io import picture, python_table, read, sql_asset, sql_assets_of, table, table_spec
 from cer_assets.defs.resources import Engine, Home, country, feeds
 from cer_assets.feeds import key_columns, newest
 from cer_assets.feeds.contracts import CONTRACTS
@@ -262,4 +262,4 @@ def identity() -> dg.Definitions:
     """The stage's assets."""
     learning = [labels, identity_constraints, identity_model, identity_questions]
     people = [records, resolution, sql_asset(golden_table()), identity_households, identity_evaluation]
-    return dg.Definitions(assets=[*learning, *people])
+    return dg.Definitions(assets=[*learning, *people, *sql_assets_of("identity")])
