@@ -39,7 +39,7 @@ MOST_MEASURED = 400
 """How many rules of several keys are measured at most, however many fields there are."""
 
 TWINS = 0.995
-"""Two keys of one column that are equal for this share of the records would find the same pairs."""
+"""Two keys that are equal for this share of the records that hold either find the same pairs."""
 
 
 @dataclass(frozen=True)
@@ -159,9 +159,14 @@ def _twins(hashes: Hashes) -> set[int]:
     found: set[int] = set()
     for one, other in itertools.combinations(range(hashes.shape[1]), 2):
         # Most keys differ in the first few records already.
-        if all((hashes[:most, one] == hashes[:most, other]).mean() >= TWINS for most in (100, len(hashes))):
+        if all(_alike(hashes[:most, one], hashes[:most, other]) for most in (100, len(hashes))):
             found.add(other)
     return found
+
+
+def _alike(one: Hashes, other: Hashes) -> bool:
+    differ = int((one != other).sum())
+    return differ <= (1 - TWINS) * int(((one != 0) | (other != 0)).sum())
 
 
 def _most_promising(

@@ -97,3 +97,30 @@ def test_all_rules_together_stay_within_the_budget() -> None:
     )
     chance = np.full(10 + size, 0.5)
     assert choose_rules(frame, chance, rules=2, records=1) == [0]
+
+
+def test_a_key_that_says_what_another_says_is_in_no_rule(ready: Prepared) -> None:
+    rules = affordable_rules(ready, candidate_rules(KEYS), np.random.default_rng(0))
+    words = {n for n, k in enumerate(KEYS) if k.column == "surname" and k.name in ("first word", "last word")}
+    assert words
+    assert not words & {key for rule in rules for key in rule}
+
+
+def test_however_many_fields_there_are_a_bounded_number_of_rules_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cer_assets.identity.block.MOST_MEASURED", 10)
+    fields = [MatchField(f"c{n}", "code") for n in range(12)]
+    rng = np.random.default_rng(0)
+    columns = {f.column: [f"{value:06d}" for value in rng.integers(0, 15, 200)] for f in fields}
+    with prepared(pl.DataFrame({"record_id": range(200)} | columns), fields) as workspace:
+        keys = block_keys(fields)
+        create_keys(workspace, keys)
+        rules = affordable_rules(workspace, candidate_rules(keys), rng)
+    assert 0 < len([rule for rule in rules if len(rule) > 1]) <= 10
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_few_records_have_no_rules(rows: int) -> None:
+    records = population(2)[0].head(rows)
+    with prepared(records, CUSTOMER_FIELDS) as workspace:
+        create_keys(workspace, KEYS)
+        assert affordable_rules(workspace, candidate_rules(KEYS), np.random.default_rng(0)) == []
