@@ -90,40 +90,38 @@ def survivors(history: pl.DataFrame) -> pl.DataFrame:
     Returns:
         old_id, customer_id (null: the records are gone), ordered.
     """
-    steps = _steps(history)
-    every = pl.concat([history["from"], history["to"]]).drop_nulls().unique()
     leads = pl.DataFrame(schema={"old_id": pl.String, "customer_id": pl.String})
     ever = [leads]
     # Backwards: what an id led to before a run is what its heirs of that run led to after it.
-    for (_,), step in reversed(list(steps.group_by("run", maintain_order=True))):
-        heirs = step.select("old_id", heir="customer_id").join(
-            leads, left_on="heir", right_on="old_id", how="left", maintain_order="left"
-        )
-        known = pl.col("heir").is_in(leads["old_id"].unique().implode())
-        through = heirs.select("old_id", customer_id=pl.when(known).then("customer_id").otherwise("heir")).unique()
+    for step in reversed(_steps(history)):
+        through = step.join(leads, left_on="heir", right_on="old_id", how="left")
+        gone_on = pl.col("heir").is_in(leads["old_id"].implode())
+        through = through.select(
+            "old_id", "changed", customer_id=pl.when(gone_on).then("customer_id").otherwise("heir")
+        ).unique()
+        ever.append(through.select("old_id", "customer_id"))
+        through = through.filter("changed").select("old_id", "customer_id")
         leads = pl.concat([leads.join(through, on="old_id", how="anti"), through])
-        ever.append(through)
-    found = pl.concat(ever)
-    alone = (
-        every.rename("old_id").to_frame().join(found, on="old_id", how="anti").select("old_id", customer_id="old_id")
-    )
-    return pl.concat([found, alone]).unique().sort("old_id", "customer_id")
+    return pl.concat(ever).unique().sort("old_id", "customer_id")
 
 
-def _steps(history: pl.DataFrame) -> pl.DataFrame:
-    """Per run what each id that changed in it led to: `run`, `old_id`, `customer_id`; runs in order."""
+def _steps(history: pl.DataFrame) -> list[pl.DataFrame]:
+    """Per run, in order: `old_id`, the `heir` that has its records after the run, whether the id `changed` in the run.
+
+    An id that stays or is born is an heir of its own.
+    """
     ordered = history.sort("at", maintain_order=True) if "at" in history.columns else history
-    changed = ordered.filter(pl.col("from").is_not_null())
-    # Who gave records away and is not gone stays an heir of its own.
-    stays = changed.filter(pl.col("event").is_in(["split", "move"])).select("run", "from", pl.col("from").alias("to"))
-    runs = ordered.select("run").unique(maintain_order=True).with_row_index("nth")
-    return (
-        pl.concat([changed.select("run", "from", "to"), stays])
-        .unique()
-        .join(runs, on="run")
-        .sort("nth")
-        .select("run", old_id="from", customer_id="to")
-    )
+    old, heir = pl.col("from").alias("old_id"), pl.col("to").alias("heir")
+    stays = pl.col("event").is_in(["split", "move"])
+    steps: list[pl.DataFrame] = []
+    for _, run in ordered.group_by("run", maintain_order=True):
+        changed = run.filter(pl.col("from").is_not_null())
+        new = run.filter(pl.col("to").is_not_null()).select(pl.col("to").alias("old_id"), heir)
+        moved = pl.concat([changed.select(old, heir), changed.filter(stays).select(old, pl.col("from").alias("heir"))])
+        new = new.join(moved, on="old_id", how="anti")
+        parts = [moved.with_columns(changed=pl.lit(value=True)), new.with_columns(changed=pl.lit(value=False))]
+        steps.append(pl.concat(parts).unique())
+    return steps
 
 
 def _before(groups: pl.DataFrame, known: pl.DataFrame | None) -> pl.DataFrame:

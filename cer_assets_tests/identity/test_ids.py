@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cer_assets.identity.ids import assign_ids, run_of
+from cer_assets.identity.ids import assign_ids, run_of, survivors
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,18 @@ def test_equal_claims_go_to_the_smaller_id(connection: duckdb.DuckDBPyConnection
     assert set(ids(links).values()) == {"p"}
 
 
+def test_of_equal_claims_the_older_id_wins_where_ages_are_known(connection: duckdb.DuckDBPyConnection) -> None:
+    known = known_as(q="a", p="b", r="c").with_columns(born=pl.Series([1, 2, None]))
+    links, _ = assign_ids(grouped(x="abc"), known, "run", connection)
+    assert set(ids(links).values()) == {"q"}
+
+
+def test_an_id_in_use_elsewhere_is_not_given_again(connection: duckdb.DuckDBPyConnection) -> None:
+    first, _ = assign_ids(grouped(x="a"), None, "run", connection)
+    again, _ = assign_ids(grouped(x="a"), known_as(p=""), "run", connection, taken=first["customer_id"])
+    assert again["customer_id"].item() != first["customer_id"].item()
+
+
 def test_a_split_keeps_the_id_on_the_larger_part(connection: duckdb.DuckDBPyConnection) -> None:
     links, history = assign_ids(grouped(x="a", y="bc"), known_as(old="abc"), "run", connection)
     assert ids(links)["b"] == ids(links)["c"] == "old"
@@ -113,6 +125,31 @@ def test_laws_of_ids(connection: duckdb.DuckDBPyConnection, before: dict[str, in
     # Every record that changed its id is accounted for.
     moved = {(old[r], new[r]) for r in after if r in old and old[r] != new[r]}
     assert moved == {(a, b) for _, a, b in events(history) if a is not None and b is not None}
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(partitions, min_size=1, max_size=5))
+def test_an_old_id_always_leads_to_its_survivors(
+    connection: duckdb.DuckDBPyConnection, runs: list[dict[str, int]]
+) -> None:
+    known, ledger, was = None, [], list[dict[str, str]]()
+    for number, groups in enumerate(runs):
+        frame = pl.DataFrame(list(groups.items()), ["record_id", "group"], orient="row")
+        known, history = assign_ids(frame, known, str(number), connection)
+        ledger.append(history.with_columns(at=number))
+        was.append(ids(known))
+    # The ledger may lie in any order where a column says when.
+    found = survivors(pl.concat(ledger[::-1]))
+    leads: dict[str, set[str | None]] = {}
+    for old, new in found.iter_rows():
+        leads.setdefault(old, set()).add(new)
+    assert found.equals(survivors(pl.concat(ledger)))
+    now = was[-1]
+    for number, then in enumerate(was):
+        stayed = {record for record in then if all(record in later for later in was[number:])}
+        assert all(now[record] in leads[then[record]] for record in stayed)
+    assert set().union(*leads.values()) - {None} <= set(now.values())
+    assert all(leads[living] >= {living} for living in now.values())
 
 
 def test_the_run_is_named_by_its_input_in_any_order() -> None:

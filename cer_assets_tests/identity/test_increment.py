@@ -9,6 +9,16 @@ from hypothesis import strategies as st
 from cer_assets.identity import Resolution, resolve, resolve_all
 from cer_assets_tests.identity.conftest import Trained
 
+ELSEWHERE = {
+    "given_name": "zoltan",
+    "surname": "quixwort",
+    "email": None,
+    "phone": None,
+    "street": "9999 zyx ave",
+    "city": "nowhere",
+    "postcode": "00001",
+}
+
 
 def partition(links: pl.DataFrame) -> set[frozenset[str]]:
     return {frozenset(r) for r in links.group_by("customer_id").agg("record_id")["record_id"].to_list()}
@@ -55,15 +65,7 @@ def test_new_records_are_linked_as_a_full_run_would_and_the_rest_stays_as_it_is(
 
 def test_a_record_that_touches_nobody_leaves_every_row_as_it_was(trained: Trained, whole: Resolution) -> None:
     stranger = trained.records.head(1).with_columns(
-        record_id=pl.lit("zz"),
-        given_name=pl.lit("zoltan"),
-        surname=pl.lit("quixwort"),
-        birth_date=None,
-        email=pl.lit("zq@elsewhere.org"),
-        phone=None,
-        street=pl.lit("9999 zyx ave"),
-        city=pl.lit("nowhere"),
-        postcode=pl.lit("00001"),
+        record_id=pl.lit("zz"), birth_date=None, **{c: pl.lit(value) for c, value in ELSEWHERE.items()}
     )
     records = pl.concat([trained.records, stranger], how="vertical_relaxed")
     for edges in (whole.edges, None):
@@ -86,8 +88,7 @@ def test_a_changed_record_is_linked_anew_and_its_former_customer_too(trained: Tr
     group = next(sorted(g) for g in sorted(partition(whole.links), key=sorted) if len(g) == 3)
     records = trained.records.with_columns(
         pl.when(pl.col("record_id") == group[0]).then(pl.lit(value)).otherwise(c).alias(c)
-        for c, value in [("given_name", "zoltan"), ("surname", "quixwort"), ("email", None), ("phone", None)]
-        + [("street", "9999 zyx ave"), ("city", "nowhere"), ("postcode", "00001")]
+        for c, value in ELSEWHERE.items()
     ).with_columns(birth_date=pl.when(pl.col("record_id") != group[0]).then("birth_date"))
     found = resolve_all(records, trained.model, known=whole.links, edges=whole.edges)
     assert found.touched["fresh"] == 1
