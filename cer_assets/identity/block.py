@@ -92,12 +92,14 @@ def _of_different_fields(keys: Sequence[BlockKey], rule: Rule) -> bool:
 
 def create_keys(prepared: Prepared, keys: Sequence[BlockKey]) -> None:
     """Create the temporary table `key_values`: `position` and per key a hash `k{i}`, null where there is no value."""
-    query = exp.select("l.position").from_("record_facets as l")
-    for number, key in enumerate(keys):
-        value = exp.func("nullif", key.expression.copy(), exp.Literal.string(""))
-        hashed = exp.Case().when(value.is_(exp.null()).not_(), exp.func("hash", value.copy()))
-        query = query.select(exp.alias_(hashed, f"k{number}"))
-    prepared.connection.execute(f"create or replace temp table key_values as {query.sql(DIALECT)}")
+    columns = ["l.position", *(_hashed(key, f"k{number}") for number, key in enumerate(keys))]
+    query = f"select {', '.join(columns)} from record_facets as l"
+    prepared.connection.execute(f"create or replace temp table key_values as {query}")
+
+
+def _hashed(key: BlockKey, name: str) -> str:
+    value = f"nullif({key.expression.sql(DIALECT)}, '')"
+    return f"case when {value} is not null then hash({value}) end as {name}"
 
 
 def _shared(rule: Rule, table: str = "key_values") -> tuple[str, str]:

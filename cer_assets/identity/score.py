@@ -99,10 +99,8 @@ class Scorer:
             fill(self.ready, np.union1d(first, second))
         cursor = self.ready.connection
         cursor.register("pairs_to_score", pl.DataFrame({"first": first, "second": second}))
-        cursor.execute(f"create or replace temp table scored_pairs as {self._query}", self._parameters)
+        found = cursor.sql(self._query, params=self._parameters).pl()
         cursor.unregister("pairs_to_score")
-        found = cursor.sql("from scored_pairs").pl()
-        cursor.execute("drop table scored_pairs")
         codes = coded(found["first"].to_numpy(), found["second"].to_numpy())
         order = np.argsort(codes)
         return Scored(codes[order], found["score"].to_numpy()[order])
