@@ -1,4 +1,5 @@
 from datetime import date
+from importlib import import_module
 
 import duckdb
 import numpy as np
@@ -8,11 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from cer_assets.identity import link as link_module
 from cer_assets.identity.link import link, pair_off
 from cer_assets.identity.resolve import scored_pairs
 from cer_assets_tests.identity.conftest import Trained
 
+# The package offers a function by the same name, which hides the module.
+link_module = import_module("cer_assets.identity.link")
 fixtures = settings(deadline=None, max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 pairs_with_gains = st.dictionaries(st.tuples(st.integers(0, 7), st.integers(0, 7)), st.integers(1, 4), max_size=30)
 

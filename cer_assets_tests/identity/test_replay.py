@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 import warnings
+from importlib import import_module
 from typing import Any
 
 import dedupe
@@ -18,10 +19,11 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
-from cer_assets.identity import replay as replay_module
 from cer_assets.identity.replay import DedupeModel, replay
 from cer_assets_tests.identity import trained_by_dedupe
 
+# The package offers a function by the same name, which hides the module.
+replay_module = import_module("cer_assets.identity.replay")
 RECORDS = pl.DataFrame(
     [
         ("r01", "anna abbott", "12 oak st", 10.0, "shop", "a: b"),
