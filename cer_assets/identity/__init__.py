@@ -10,6 +10,7 @@ from cer_assets.identity.households import households
 from cer_assets.identity.labels import Labeller, constraints, effective, rule_labels, truth_labeller
 from cer_assets.identity.link import link
 from cer_assets.identity.model import Model, match_weights
+from cer_assets.identity.replay import DedupeModel, replay
 from cer_assets.identity.resolve import Resolution, resolve, resolve_all
 from cer_assets.identity.standardise import standardise
 from cer_assets.identity.survivorship import golden_customers, golden_table, read_rules
@@ -19,6 +20,7 @@ __all__ = [
     "CUSTOMER_FIELDS",
     "Bounds",
     "Costs",
+    "DedupeModel",
     "Labeller",
     "MatchField",
     "Model",
@@ -39,6 +41,7 @@ __all__ = [
     "pair_scores",
     "pairwise",
     "read_rules",
+    "replay",
     "resolve",
     "resolve_all",
     "retrain_due",
