@@ -92,14 +92,15 @@ def _of_different_fields(keys: Sequence[BlockKey], rule: Rule) -> bool:
 
 def create_keys(prepared: Prepared, keys: Sequence[BlockKey]) -> None:
     """Create the temporary table `key_values`: `position` and per key a hash `k{i}`, null where there is no value."""
-    columns = ["l.position", *(_hashed(key, f"k{number}") for number, key in enumerate(keys))]
+    columns = ["l.position", *(f"{hashed(key)} as k{number}" for number, key in enumerate(keys))]
     query = f"select {', '.join(columns)} from record_facets as l"
     prepared.connection.execute(f"create or replace temp table key_values as {query}")
 
 
-def _hashed(key: BlockKey, name: str) -> str:
+def hashed(key: BlockKey) -> str:
+    """SQL for the hash of a key's value over `l`, null where there is no value."""
     value = f"nullif({key.expression.sql(DIALECT)}, '')"
-    return f"case when {value} is not null then hash({value}) end as {name}"
+    return f"case when {value} is not null then hash({value}) end"
 
 
 def _shared(rule: Rule, table: str = "key_values") -> tuple[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cer_assets.identity.block import BLOCK_CAP, Rule
+from cer_assets.identity.block import BLOCK_CAP, BlockKey, Rule, hashed
 from cer_assets.identity.prepare import Prepared
 
 Ints = npt.NDArray[np.int64]
@@ -152,6 +152,26 @@ class Blocking:
             values = self.keys[key]
             found &= values[first] == values[second]
         return found
+
+
+def hash_keys(prepared: Prepared, keys: Sequence[BlockKey]) -> Hashes:
+    """Per key and position the hash of the key's value, 0 where there is none.
+
+    A key of one field is computed once per different value of the field.
+    """
+    hashes = np.zeros((len(keys), prepared.size), dtype=np.uint64)
+    of_fields = dict.fromkeys(key.positions for key in keys)
+    for fields in of_fields:
+        numbers = [n for n, key in enumerate(keys) if key.positions == fields]
+        columns = [f"coalesce({hashed(keys[n])}, 0) as k{n}" for n in numbers]
+        table, place = (f"facets{fields[0]}", "v") if len(fields) == 1 else ("record_facets", "position")
+        found = prepared.connection.sql(f"select {', '.join(columns)} from {table} as l order by l.{place}").pl()
+        for n in numbers:
+            column = found[f"k{n}"].to_numpy()
+            if len(fields) == 1:
+                column = np.concatenate([np.zeros(1, dtype=np.uint64), column])[prepared.values[fields[0]]]
+            hashes[n] = column
+    return hashes
 
 
 def read_keys(prepared: Prepared, keys: int) -> Hashes:

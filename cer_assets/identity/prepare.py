@@ -1,11 +1,10 @@
 """Records as one DuckDB table of comparable values, facets and rarities; nothing is blocked or compared here."""
 
-import logging
 import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from importlib.resources import files
 
 import duckdb
@@ -19,10 +18,15 @@ from cer_assets.identity.fields import GENERATION, KINDS, PLAIN, MatchField, nam
 
 DIALECT = "duckdb"
 
+ENDINGS = ("jr", "sr", "ii", "iii", "iv")
+"""What may stand behind a name, in its short spelling."""
+
 MEMORY = "2GB"
 """What DuckDB may hold where the caller brings no connection of its own; what is more goes to disk."""
 
-logger = logging.getLogger(__name__)
+
+Codes = npt.NDArray[np.int32]
+Hashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,19 @@ class Prepared:
     The temporary table `prepared` has one row per record: `position` (the record's place when sorted by `record_id`),
     per field i its value `f{i}`, its facets `f{i}_<facet>` and `f{i}_rarity` (natural logarithm of one over the share
     of filled records that hold the value), and `generation` (jr, sr, ii, ... behind a name). Where the workspace is not
-    `complete` it holds only the records last asked of `fill`. `record_facets` has all of that but the rarities, always
-    for every record.
+    `complete` it holds only the records last asked of `fill`. `record_facets` has the same columns, always for every
+    record; `facets{i}` has those of field i for every different value, numbered by `v`.
     """
 
     connection: duckdb.DuckDBPyConnection
     fields: tuple[MatchField, ...]
     record_ids: pl.Series
+    values: tuple[Codes, ...]
+    """Per field and position the number `v` of the value, 0 where there is none."""
+    counts: tuple[npt.NDArray[np.int64], ...]
+    """Per field and value how many records hold it; the first place counts those without a value."""
+    hashes: Hashes
+    """Per record a hash of its values as they were handed in; the same in every run, process and version."""
     complete: bool = True
 
     @property
@@ -46,23 +56,19 @@ class Prepared:
         """Number of records."""
         return len(self.record_ids)
 
-    @cached_property
+    @property
     def filled(self) -> tuple[int, ...]:
         """Per field, how many records hold a value."""
-        counts = exp.select(*(f"count(f{i})" for i in range(len(self.fields)))).from_("plain_records")
-        return self.connection.execute(counts.sql(DIALECT)).fetchall()[0]
+        return tuple(int(n[1:].sum()) for n in self.counts)
 
-    @cached_property
+    @property
     def uniqueness(self) -> tuple[float, ...]:
-        """Per field, what the mean agreeing pair's rarity would be: minus ln of the chance that two records agree."""
-        return _uniqueness(self.connection, self.filled)
+        """Per field, what the mean agreeing pair's rarity would be: minus ln of the chance that two records agree.
 
-    @cached_property
-    def hashes(self) -> npt.NDArray[np.uint64]:
-        """Per record a hash of its values as they were handed in; the same in every run, process and version."""
-        values = ", ".join(f"coalesce(raw{i}, chr(30))" for i in range(len(self.fields)))
-        query = f"select md5_number_lower(concat_ws(chr(31), {values})) as hash from raw_records order by position"
-        return self.connection.sql(query).pl()["hash"].to_numpy()
+        The chance is that of two different records that both hold a value. At least one such pair is granted, so that a
+        field without any repeated value stays finite.
+        """
+        return tuple(_uniqueness(n[1:]) for n in self.counts)
 
 
 @contextmanager
@@ -89,9 +95,8 @@ def prepared(
     cursor = base.cursor()
     ids = records["record_id"]
     ordered = records if ids.is_sorted() else records.sort("record_id")
-    workspace = Prepared(cursor, tuple(fields), ordered["record_id"], complete)
     try:
-        _create_plain(cursor, ordered, workspace.fields)
+        workspace = _valued(cursor, ordered, tuple(fields), complete)
         if complete:
             fill(workspace)
         yield workspace
@@ -107,14 +112,13 @@ def fill(workspace: Prepared, positions: npt.NDArray[np.integer] | None = None) 
     What is rare is counted among all records either way.
     """
     cursor = workspace.connection
-    if positions is not None:
-        cursor.register("records_to_fill", pl.DataFrame({"position": positions.astype(np.int32)}))
-    query = _prepared_sql(workspace.fields, positions is None)
-    cursor.execute(f"create or replace temp table prepared as {query}")
     if positions is None:
+        cursor.execute("create or replace temp table prepared as from record_facets")
         cursor.execute("create or replace temp view record_facets as from prepared")
-    else:
-        cursor.unregister("records_to_fill")
+        return
+    cursor.register("records_to_fill", pl.DataFrame({"position": positions.astype(np.int32)}))
+    cursor.execute(f"create or replace temp table prepared as {_some_sql(workspace.fields)}")
+    cursor.unregister("records_to_fill")
 
 
 def _refuse_unusable(records: pl.DataFrame, fields: Sequence[MatchField]) -> None:
@@ -131,119 +135,159 @@ def _refuse_unusable(records: pl.DataFrame, fields: Sequence[MatchField]) -> Non
         )
 
 
-def _create_plain(cursor: duckdb.DuckDBPyConnection, ordered: pl.DataFrame, fields: tuple[MatchField, ...]) -> None:
-    texts = ordered.select(
-        pl.int_range(pl.len(), dtype=pl.Int32).alias("position"),
-        *(as_text(ordered, f).alias(f"raw{i}") for i, f in enumerate(fields)),
-    )
-    cursor.register("raw_records", texts)
+def _valued(
+    cursor: duckdb.DuckDBPyConnection, ordered: pl.DataFrame, fields: tuple[MatchField, ...], complete: bool
+) -> Prepared:
+    """Create the values of each field and the view of records made of them.
+
+    Everything that depends on one value only is computed once per different value, not once per record.
+    """
     cursor.register("diminutives_frame", _diminutives())
     cursor.execute("create or replace temp table diminutives as from diminutives_frame")
     cursor.unregister("diminutives_frame")
-    cursor.execute(f"create or replace temp table plain_records as {_plain_sql(fields)}")
-    cursor.execute(f"create or replace temp view record_facets as {_facets_sql(fields)}")
-
-
-@cache
-def _plain_sql(fields: tuple[MatchField, ...]) -> str:
-    """Each field in its kind's standard form, name endings apart."""
-    standard = (
-        exp.alias_(rename(KINDS[field.kind].standard, lambda _, _name, raw=f"raw{i}": raw), f"f{i}")
-        for i, field in enumerate(fields)
-    )
-    names = [i for i, f in enumerate(fields) if f.kind == "name"]
-    values = (_kept(i, field) for i, field in enumerate(fields))
-    return (
-        exp.select("position", *values, exp.alias_(_generation(names), "generation"))
-        .with_("standard_records", as_=exp.select("position", *standard).from_("raw_records"))
-        .from_("standard_records")
-        .order_by("position")
-        .sql(DIALECT)
-    )
-
-
-@cache
-def _facets_sql(fields: tuple[MatchField, ...]) -> str:
-    """What is derived from each value, beside it."""
-    query = exp.select("p.position", "p.generation").from_("plain_records as p")
+    hashes = np.zeros(len(ordered), dtype=np.uint64)
+    endings = np.zeros(len(ordered), dtype=np.int8)
+    values: list[Codes] = []
+    counts: list[npt.NDArray[np.int64]] = []
     for i, field in enumerate(fields):
-        value = f"f{i}"
-        query = query.select(f"p.{value}")
-        for facet, template in KINDS[field.kind].facets.items():
-            # A facet may read another one by its name.
-            expression = rename(
-                template, lambda _, name, value=value: f"p.{value}" if name == "value" else f"{value}_{name}"
-            )
-            query = query.select(exp.alias_(expression, f"{value}_{facet}"))
-        if field.kind == "name":
-            forms = f"forms{i}"
-            query = query.join(
-                f"diminutives as {forms}", on=f"{forms}.name = split_part(p.{value}, ' ', 1)", join_type="left"
-            ).select(f"{forms}.forms as {value}_forms")
-    return query.sql(DIALECT)
+        raw_of_record, raws = _numbered(as_text(ordered, field))
+        standard = _standardised(cursor, raws, field)
+        value_of_raw, texts = _numbered(standard["value"])
+        values.append(value_of_raw[raw_of_record])
+        counts.append(np.bincount(values[i], minlength=len(texts) + 1))
+        _create_values(cursor, i, texts, counts[i])
+        cursor.execute(f"create or replace temp view facets{i} as {_facets_sql(i, field)}")
+        hashes = _mixed(hashes, standard["hash"].to_numpy()[raw_of_record])
+        ending = standard["ending"].to_numpy()[raw_of_record]
+        endings = np.where(endings == 0, ending, endings)
+    columns = {f"v{i}": pl.Series(v) for i, v in enumerate(values)}
+    positions = pl.int_range(len(ordered), dtype=pl.Int32, eager=True)
+    cursor.register("record_frame", pl.DataFrame({"position": positions, **columns, "ending": endings}))
+    cursor.execute("create or replace temp table record_values as from record_frame")
+    cursor.unregister("record_frame")
+    query = _records_sql("record_values", [f"facets{i}" for i in range(len(fields))])
+    cursor.execute(f"create or replace temp view record_facets as {query}")
+    return Prepared(cursor, fields, ordered["record_id"], tuple(values), tuple(counts), hashes, complete)
+
+
+def _numbered(texts: pl.Series) -> tuple[Codes, pl.Series]:
+    """A number per different text, counted from 1, and these texts; 0 for null.
+
+    Texts are told apart by 64 bits of hash: among a million, two share theirs once in thirty million fields.
+    """
+    there = texts.is_not_null().to_numpy()
+    _, first, number = np.unique(texts.hash().to_numpy()[there], return_index=True, return_inverse=True)
+    numbers = np.zeros(len(texts), dtype=np.int32)
+    numbers[there] = number + 1
+    return numbers, texts.gather(np.flatnonzero(there)[first])
+
+
+def _standardised(cursor: duckdb.DuckDBPyConnection, raws: pl.Series, field: MatchField) -> pl.DataFrame:
+    """Per number of a raw text: `value` in standard form, `ending` behind a name, `hash`; the first row is of none."""
+    cursor.register("raw_frame", pl.DataFrame({"raw": raws}).with_row_index("number", offset=1))
+    found = cursor.sql(_standard_sql(field)).pl()
+    cursor.unregister("raw_frame")
+    nothing = {"value": [None], "ending": [0], "hash": [0]}
+    return pl.concat([pl.DataFrame(nothing, schema=found.schema), found])
 
 
 @cache
-def _prepared_sql(fields: tuple[MatchField, ...], every: bool) -> str:
-    """Facets and the rarity of each value, of every record or of those in `records_to_fill`."""
-    query = exp.select("r.*").from_("records as r")
-    chosen = "" if every else "semi join records_to_fill using (position)"
-    query = query.with_("records", as_=parse_one(f"select * from ({_facets_sql(fields)}) {chosen}", dialect=DIALECT))
-    for i in range(len(fields)):
-        value, values = f"f{i}", f"values{i}"
-        held = "" if every else f"and {value} in (select {value} from records)"
-        counts = f"""
-            select {value} as value, ln((select count({value}) from plain_records) / count(*)) as rarity
-            from plain_records where {value} is not null {held} group by {value}
-        """
-        query = (
-            query.with_(values, as_=parse_one(counts, dialect=DIALECT))
-            .join(values, on=f"{values}.value = r.{value}", join_type="left")
-            .select(f"coalesce({values}.rarity, 0)::float as {value}_rarity")
+def _standard_sql(field: MatchField) -> str:
+    """The standard form of the texts in `raw_frame`, and which of `ENDINGS` stands behind it, from 1."""
+    standard = rename(KINDS[field.kind].standard, lambda _, _name: "raw")
+    ending = "null"
+    if field.kind == "name":
+        listed = ", ".join(f"'{e}'" for e in ENDINGS)
+        said = f"regexp_extract(standard, '{GENERATION}', 1)"
+        said = f"case {said} when 'junior' then 'jr' when 'senior' then 'sr' else {said} end"
+        ending = f"list_position([{listed}], {said})"
+    return f"""
+        with standard_text as (
+            select number, raw, {standard.sql(DIALECT)} as standard from raw_frame
         )
-    return query.order_by("r.position").sql(DIALECT)
+        select {_kept(field).sql(DIALECT)} as value, coalesce({ending}, 0)::tinyint as ending,
+            md5_number_lower(raw) as hash
+        from standard_text order by number
+    """
 
 
-def _kept(position: int, field: MatchField) -> exp.Expr:
+def _kept(field: MatchField) -> exp.Expr:
     """The standard value in plain letters without what stands behind a name; null where it stands for none."""
-    column = f"f{position}"
-    junk = rename(KINDS[field.kind].junk, lambda _, _name: column)
-    value = rename(PLAIN, lambda _, _name: column)
+    junk = rename(KINDS[field.kind].junk, lambda _, _name: "standard")
+    value = rename(PLAIN, lambda _, _name: "standard")
     if field.kind == "name":
         value = exp.func("regexp_replace", value, exp.Literal.string(GENERATION), exp.Literal.string(""))
-    return exp.alias_(exp.Case().when(exp.not_(exp.paren(junk)), value), column)
+    return exp.Case().when(exp.not_(exp.paren(junk)), value)
 
 
-def _generation(names: Sequence[int]) -> exp.Expr:
-    """The first ending behind any of the names, in its short spelling; null where there is none."""
-    if not names:
-        return exp.cast(exp.null(), "varchar")
-    found = ", ".join(f"nullif(regexp_extract(f{i}, '{GENERATION}', 1), '')" for i in names)
-    return parse_one(
+def _create_values(
+    cursor: duckdb.DuckDBPyConnection, position: int, texts: pl.Series, counts: npt.NDArray[np.int64]
+) -> None:
+    frame = pl.DataFrame({"value": texts.cast(pl.String), "records": counts[1:]}).with_row_index("v", offset=1)
+    cursor.register("values_frame", frame)
+    cursor.execute(
         f"""
-        case coalesce({found}) when 'junior' then 'jr' when 'senior' then 'sr'
-        else coalesce({found}) end
+        create or replace temp table values{position} as
+        select v::integer as v, value, ln($filled / records)::float as rarity from values_frame
         """,
-        dialect=DIALECT,
+        {"filled": int(counts[1:].sum())},
     )
+    cursor.unregister("values_frame")
 
 
-def _uniqueness(cursor: duckdb.DuckDBPyConnection, filled: Sequence[int]) -> tuple[float, ...]:
-    """Minus ln of the chance that two different records, both filled, hold one value of the field.
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 over the golden ratio: multiplying by it spreads a number over all bits (Knuth, TAOCP 3, 6.4)."""
 
-    At least one such pair is granted, so that a field without any repeated value stays finite.
-    """
-    result: list[float] = []
-    for i, records in enumerate(filled):
-        ((agreeing,),) = cursor.execute(
-            f"""
-            select coalesce(sum(n * (n - 1)), 0)::double
-            from (select count(*) as n from plain_records where f{i} is not null group by f{i})
-            """
-        ).fetchall()
-        pairs = records * (records - 1)
-        result.append(math.log(pairs / max(agreeing, 2.0)) if pairs else 0.0)
-    return tuple(result)
+
+def _mixed(hashes: Hashes, more: Hashes) -> Hashes:
+    """Hashes of all values so far and one more; the order of the fields counts."""
+    mixed = (hashes ^ more) * _MIX
+    return mixed ^ (mixed >> np.uint64(29))
+
+
+@cache
+def _facets_sql(position: int, field: MatchField, values: str = "") -> str:
+    """The values of a field and what is derived from each, as columns of `prepared`, from a table of values."""
+    value = f"f{position}"
+    columns = ["v", f"p.value as {value}", f"p.rarity as {value}_rarity"]
+    for facet, template in KINDS[field.kind].facets.items():
+        # A facet may read another one by its name.
+        expression = rename(template, lambda _, name: "p.value" if name == "value" else f"{value}_{name}")
+        columns.append(f"{expression.sql(DIALECT)} as {value}_{facet}")
+    joined = ""
+    if field.kind == "name":
+        columns.append(f"forms.forms as {value}_forms")
+        joined = "left join diminutives as forms on forms.name = split_part(p.value, ' ', 1)"
+    return f"select {', '.join(columns)} from {values or f'values{position}'} as p {joined}"
+
+
+def _records_sql(records: str, facets: Sequence[str]) -> str:
+    """The columns of `prepared`, for a table of records and one of facets per field."""
+    listed = ", ".join(f"'{e}'" for e in ENDINGS)
+    columns = ["r.position", f"list_extract([{listed}], r.ending) as generation"]
+    columns += [
+        f"facets{i}.* exclude (v, f{i}_rarity), coalesce(f{i}_rarity, 0) as f{i}_rarity" for i in range(len(facets))
+    ]
+    joins = [f"left join {table} as facets{i} on facets{i}.v = r.v{i}" for i, table in enumerate(facets)]
+    return f"select {', '.join(columns)} from {records} as r {' '.join(joins)}"
+
+
+@cache
+def _some_sql(fields: tuple[MatchField, ...]) -> str:
+    """The columns of `prepared` for the records in `records_to_fill`, derived from their values only."""
+    parts = ["chosen_records as materialized (from record_values semi join records_to_fill using (position))"]
+    for i, field in enumerate(fields):
+        held = f"(select * from values{i} where v in (select v{i} from chosen_records))"
+        parts.append(f"chosen_facets{i} as ({_facets_sql(i, field, held)})")
+    query = _records_sql("chosen_records", [f"chosen_facets{i}" for i in range(len(fields))])
+    return f"with {', '.join(parts)} {query}"
+
+
+def _uniqueness(counts: npt.NDArray[np.int64]) -> float:
+    filled = int(counts.sum())
+    agreeing = int((counts * (counts - 1)).sum())
+    pairs = filled * (filled - 1)
+    return math.log(pairs / max(agreeing, 2)) if pairs else 0.0
 
 
 @cache

@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from cer_assets.identity.block import PAIRS_PER_RECORD, create_keys
+from cer_assets.identity.block import PAIRS_PER_RECORD
 from cer_assets.identity.cluster import MILLION, Ints, average_linkage, components, connected
 from cer_assets.identity.ids import assign_ids, run_of
 from cer_assets.identity.increment import (
@@ -33,7 +33,7 @@ from cer_assets.identity.pairs import (
     ends,
     find_blocks,
     groups_of,
-    read_keys,
+    hash_keys,
 )
 from cer_assets.identity.prepare import Prepared, prepared
 from cer_assets.identity.score import Scored, Scorer
@@ -215,9 +215,7 @@ class _Run:
         """
         keys, rules = self.model.block_rules()
         with _phase("%d blocking keys", len(keys)):
-            create_keys(self.ready, keys)
-            hashes = read_keys(self.ready, len(keys))
-            self.ready.connection.execute("drop table key_values")
+            hashes = hash_keys(self.ready, keys)
         done = np.zeros(self.ready.size, dtype=bool)
         todo = self.past.fresh
         self._seen: list[tuple[Blocking, Bools]] = []

@@ -98,9 +98,12 @@ class Scorer:
         if not self.ready.complete:
             fill(self.ready, np.union1d(first, second))
         cursor = self.ready.connection
-        cursor.register("pairs_to_score", pl.DataFrame({"first": first, "second": second}))
+        cursor.register("pairs_frame", pl.DataFrame({"first": first, "second": second}))
+        # Threads share out a table, but not a frame.
+        cursor.execute("create or replace temp table pairs_to_score as from pairs_frame")
+        cursor.unregister("pairs_frame")
         found = cursor.sql(self._query, params=self._parameters).pl()
-        cursor.unregister("pairs_to_score")
+        cursor.execute("drop table pairs_to_score")
         codes = coded(found["first"].to_numpy(), found["second"].to_numpy())
         order = np.argsort(codes)
         return Scored(codes[order], found["score"].to_numpy()[order])
