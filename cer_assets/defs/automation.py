@@ -25,6 +25,7 @@ import dagster as dg
 from dagster import AssetKey
 
 from cer_assets.defs.identity.learning import MODEL, learned_from
+from cer_assets.defs.io import code_of
 from cer_assets.defs.plan import LOAD, Step, load_steps, next_step, not_entered, stray_files
 from cer_assets.defs.processes import UNDER_WAY, end_killed_runs
 from cer_assets.defs.provenance import Graph
@@ -152,14 +153,18 @@ def catch_up_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunRe
 )
 def retrain_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunRequest | dg.SkipReason:
     """Answers that teach nothing, and those the model learned from, do not count."""
-    learned = learned_from(context.instance, home)
+    training = dg.RunsFilter(job_name="training", statuses=UNDER_WAY)
+    if context.instance.get_runs(training, limit=1):
+        return dg.SkipReason("a model is being trained")
+    learned = learned_from(context.instance, home, live=False)
     if learned is None:
         return dg.SkipReason("there is no model yet")
     why = retrain_due(home.read("identity.labels"), learned, RETRAIN_AFTER)
     if why is None:
         return dg.SkipReason(f"fewer than {RETRAIN_AFTER} pairs were answered since the model learned")
     context.log.info(why)
-    return dg.RunRequest(run_key=f"labels {home.lake.version('identity.labels')}", job_name="training")
+    key = f"labels {home.lake.version('identity.labels')}, code {code_of('identity')}"
+    return dg.RunRequest(run_key=key, job_name="training")
 
 
 @dg.schedule(

@@ -30,6 +30,8 @@ DAY_COLUMN = "cer/day_column"
 SCHEMA, LINEAGE = "dagster/column_schema", "dagster/column_lineage"
 """Dagster's own keys: on the definition they say what columns hold and where they come from, on a materialization also
 of what type they are."""
+TABLE_VERSION = "table version"
+"""Materialization metadata: the Delta version that holds what was published."""
 REPLACES = "cer/replaces"
 """Output metadata of a table laid out by day but not partitioned in Dagster: the days its rows replace."""
 INPUTS = "cer/inputs"
@@ -256,7 +258,7 @@ class LakeTables(dg.ConfigurableIOManager):
                 "dagster/uri": self.home.lake.uri(name),
                 "dagster/table_name": name,
                 SCHEMA: schema_of(obj, _descriptions(metadata.get(SCHEMA))),
-                "table version": done.version,
+                TABLE_VERSION: done.version,
                 "changed": done.changed,
                 "size": dg.MetadataValue.text(f"{done.bytes / 1e6:,.1f} MB"),
                 "content hash": done.content,
@@ -325,12 +327,14 @@ class ModelFiles(dg.ConfigurableIOManager):
             versions[each] = store.save(each, one.files(), one.card())
             if goes_live:
                 store.promote(each, versions[each])
-        with_version(context, self.home, ",".join(versions.values()))
+        champions = {each: store.champion(each) for each in models}
+        with_version(context, self.home, ",".join(champion or "-" for champion in champions.values()))
         cards = {each: json.loads(json.dumps(one.card(), default=str)) for each, one in models.items()}
         context.add_output_metadata(
             {
                 "card": dg.MetadataValue.json(cards),
-                "champion": dg.MetadataValue.json({each: store.champion(each) for each in models}),
+                "champion": dg.MetadataValue.json(champions),
+                "stored": dg.MetadataValue.json(versions),
                 "dagster/uri": str(store.root),
             }
         )

@@ -100,9 +100,11 @@ class Lake:
             keys: the partitions that `frame` replaces; None replaces the whole table. Rows of others are refused.
 
         Raises:
-            ValueError: a row lies outside `keys`, or a column holds nothing but untyped nulls.
+            ValueError: a row lies outside `keys` or in no partition, or a column holds nothing but untyped nulls.
         """
         frame = _storable(frame, table)
+        if partition_by is not None and (homeless := frame[partition_by].null_count()):
+            raise ValueError(f"{table}: {homeless} rows have no {partition_by}, by which the table is laid out")
         content = content_hash(frame)
         if keys is not None and partition_by is not None:
             _refuse_others(frame, partition_by, keys, table)

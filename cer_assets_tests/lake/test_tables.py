@@ -63,6 +63,13 @@ def test_a_day_whose_rows_stay_is_not_written_again(
     assert sorted(lake.scan("identity.records").collect()["customer_id"]) == ["a", "b", "z"]
 
 
+def test_a_row_of_no_day_is_refused_by_the_name_of_the_column(lake: Lake, two_days: pl.DataFrame) -> None:
+    with pytest.raises(ValueError, match="2 rows have no as_of"):
+        lake.publish(
+            "a.b", two_days.with_columns(as_of=pl.when(pl.int_range(3) > 1).then("as_of")), partition_by="as_of"
+        )
+
+
 def test_a_table_can_be_laid_out_by_day_later(lake: Lake, two_days: pl.DataFrame) -> None:
     lake.publish("identity.records", two_days.drop("as_of"))
     lake.publish("identity.records", two_days, partition_by="as_of")

@@ -8,7 +8,8 @@ import duckdb
 import polars as pl
 
 from cer_assets.defs.identity.learning import identity_constraints, identity_model, identity_questions, labels
-from cer_assets.defs.io import picture, python_table, read, sql_asset, sql_assets_of, table, table_spec
+from cer_assets.defs.io import TABLE_VERSION, picture, python_table, read, sql_asset, sql_assets_of, table, table_spec
+from cer_assets.defs.provenance import latest
 from cer_assets.defs.resources import Engine, Home, country, feeds
 from cer_assets.feeds import key_columns, newest
 from cer_assets.feeds.contracts import CONTRACTS
@@ -16,6 +17,7 @@ from cer_assets.identity import CUSTOMER_FIELDS, Model, Resolution, evaluate_lin
 from cer_assets.identity.charts import blocking_rules, cluster_sizes, id_churn, pair_waterfall, score_histogram
 from cer_assets.identity.explain import explain_clusters, explain_pairs
 from cer_assets.identity.households import households
+from cer_assets.identity.ids import survivors
 from cer_assets.identity.standardise import standardise
 from cer_assets.identity.survivorship import golden_table
 
@@ -135,17 +137,21 @@ _READS = ["identity/records", "identity/model", "identity/constraints"]
         ),
     ],
 )
-def resolution(home: Home, engine: Engine) -> Iterator[dg.Output[pl.DataFrame]]:
+def resolution(context: dg.AssetExecutionContext, home: Home, engine: Engine) -> Iterator[dg.Output[pl.DataFrame]]:
     """Block, compare, score and cluster what is new or changed, and all of it where the model is another.
 
     Ids of the links before stay where their records stay together.
     """
     everyone = home.read("identity.records")
     known, edges, history = (_before(home, name) for name in ("links", "edges", "history"))
+    if known is not None and not _of_one_run(context.instance, home):
+        context.log.warning("the edges are not those that the links came from: everything is resolved again")
+        known, edges = known.with_columns(fingerprint=pl.lit("")), None
     learned = Model.from_files(home.models.load("identity_model"))
     with engine.over() as con:
-        found = resolve_all(everyone, learned, known, con, home.read("identity.constraints"), edges)
-        waterfall = _closest_call(everyone, found, learned, con)
+        bound = home.read("identity.constraints")
+        found = resolve_all(everyone, learned, known, con, bound, edges)
+        waterfall = _closest_call(everyone, found, known, bound, learned, con)
     version = -1 if known is None else home.lake.version("identity.links")
     happened = found.history.with_columns(links_version=pl.lit(version, pl.Int64))
     if history is not None:
@@ -160,7 +166,7 @@ def resolution(home: Home, engine: Engine) -> Iterator[dg.Output[pl.DataFrame]]:
     yield dg.Output(
         _on_days(found.edges, everyone),
         "identity__edges",
-        metadata={"scores": picture(score_histogram(found.scores, learned))} | waterfall,
+        metadata={"scores of this run's pairs": picture(score_histogram(found.scores, learned))} | waterfall,
     )
     yield dg.Output(found.links, "identity__links", metadata=_link_figures(found))
 
@@ -179,11 +185,27 @@ def _on_days(edges: pl.DataFrame, everyone: pl.DataFrame) -> pl.DataFrame:
     return both.with_columns(changed_on=pl.max_horizontal("changed_on", "changed_on_b")).drop("changed_on_b")
 
 
+def _of_one_run(instance: dg.DagsterInstance, home: Home) -> bool:
+    """Whether the edges are those that the links came from: a run may have been killed between the two."""
+    edges, links = (latest(instance, dg.AssetKey(["identity", name]), None) for name in ("edges", "links"))
+    if edges is None or links is None or edges.asset_materialization is None:
+        return False
+    recorded = edges.asset_materialization.metadata[TABLE_VERSION].value
+    return edges.run_id == links.run_id and recorded == home.lake.version("identity.edges")
+
+
 def _closest_call(
-    everyone: pl.DataFrame, found: Resolution, learned: Model, con: duckdb.DuckDBPyConnection
+    everyone: pl.DataFrame,
+    found: Resolution,
+    known: pl.DataFrame | None,
+    bound: pl.DataFrame,
+    learned: Model,
+    con: duckdb.DuckDBPyConnection,
 ) -> dict[str, Any]:
-    """Why the pair that holds the most doubtful customer together scores as it does, its values masked."""
-    doubtful = explain_clusters(found.edges, found.links, learned).drop_nulls("record_a").head(1)
+    """Why the pair that holds the most doubtful customer of this run together scores as it does, values masked."""
+    moved = found.links if known is None else found.links.join(known, on=found.links.columns, how="anti")
+    customers = moved["customer_id"].unique().to_list()
+    doubtful = explain_clusters(found.edges, found.links, learned, customers, bound).drop_nulls("record_a").head(1)
     if doubtful.is_empty():
         return {}
     explained = explain_pairs(everyone, learned, doubtful.select("record_a", "record_b"), con, mask=True)
@@ -200,9 +222,22 @@ def _link_figures(found: Resolution) -> dict[str, Any]:
         "customers": sizes.height,
         "records a customer": round(found.links.height / max(sizes.height, 1), 3),
         "cluster sizes": picture(cluster_sizes(sizes)),
-        "blocking rules": picture(blocking_rules(found.blocking)),
+        "blocking rules in this run": picture(blocking_rules(found.blocking)),
         "blocking rules, in figures": table(found.blocking),
+        **found.touched,
     }
+
+
+@python_table(
+    "identity/survivors",
+    columns={"old_id": "A customer id that once was.", "customer_id": "A customer who holds records of it now."},
+    origins={"old_id": [("identity/history", "from")], "customer_id": [("identity/history", "to")]},
+    ins={"history": read("identity/history")},
+)
+def identity_survivors(history: pl.DataFrame) -> dg.Output[pl.DataFrame]:
+    """Where every former customer id leads to now, however many merges, splits and moves lie between."""
+    found = survivors(history)
+    return dg.Output(found, metadata={"former ids": found["old_id"].n_unique()})
 
 
 _HOUSEHOLDS = {
@@ -261,5 +296,5 @@ def identity_evaluation(home: Home, links: pl.DataFrame, labels: pl.DataFrame) -
 def identity() -> dg.Definitions:
     """The stage's assets."""
     learning = [labels, identity_constraints, identity_model, identity_questions]
-    people = [records, resolution, sql_asset(golden_table()), identity_households, identity_evaluation]
-    return dg.Definitions(assets=[*learning, *people, *sql_assets_of("identity")])
+    people = [records, resolution, identity_survivors, sql_asset(golden_table()), identity_households]
+    return dg.Definitions(assets=[*learning, *people, identity_evaluation, *sql_assets_of("identity")])

@@ -5,7 +5,6 @@ import polars as pl
 from pydantic import Field
 
 from cer_assets.defs.io import Challenger, model, picture, python_table, read, table
-from cer_assets.defs.provenance import latest
 from cer_assets.defs.resources import Engine, Home
 from cer_assets.identity import CUSTOMER_FIELDS, Model, resolve_all, rule_labels, train, truth_labeller
 from cer_assets.identity.advice import label_quality, stop_advice
@@ -17,6 +16,8 @@ from cer_assets.identity.queue import questions
 MODEL = dg.AssetKey(["identity", "model"])
 LABELS_READ = "cer/labels_read"
 """Materialization metadata of the model: the version of identity.labels that it learned from."""
+WENT_LIVE = "went live"
+"""Materialization metadata of the model: whether it became the champion."""
 
 STAND_IN = "stand-in: sample truth"
 """Who answered, where the sample's truth answered in place of a person."""
@@ -32,6 +33,13 @@ class Asking(Training):
     """How many questions may be asked."""
 
     budget: int = Field(default=100, ge=0, description="Most answers about pairs that training may use.")
+
+
+class Queue(dg.Config):
+    """How many questions are held ready."""
+
+    seed: int = Field(default=0, description="Of the audit and of the blind repeats.")
+    size: int = Field(default=50, ge=0, description="Most questions in the queue.")
 
 
 _LABELS = {
@@ -70,13 +78,13 @@ def labels(
     known = pl.concat([given.select(*_LABELS), *held], how="diagonal").unique()
     at = pl.lit(records["updated_at"].max(), pl.Datetime("us"))
     if home.truth.exists():
-        labeller = truth_labeller(pl.read_parquet(home.truth))
-        open_questions = max(0, config.budget - known.height)
-        with engine.over() as con:
-            learned = train(
-                records, CUSTOMER_FIELDS, labeller, open_questions, config.seed, known, connection=con, by=STAND_IN
-            )
-        known = pl.concat([known, learned.labels.with_columns(at=at)], how="diagonal")
+        labeller, questions_left = truth_labeller(pl.read_parquet(home.truth)), config.budget - known.height
+        if questions_left > 0:
+            with engine.over() as con:
+                learned = train(
+                    records, CUSTOMER_FIELDS, labeller, questions_left, config.seed, known, connection=con, by=STAND_IN
+                )
+            known = pl.concat([known, learned.labels.with_columns(at=at)], how="diagonal")
     elif known.is_empty():
         rules = rule_labels(records, CUSTOMER_FIELDS, config.seed)
         known = pl.concat([known, rules.with_columns(at=at)], how="diagonal")
@@ -126,7 +134,7 @@ def identity_model(
     Trained anew when enough answers came in (see the `retrain` sensor), not with every one. While a model is live, a
     new one is a challenger: all records are resolved with it on trial, and it goes live only if every guard passes.
     """
-    live = home.models.champion("identity_model")
+    live = _live_model(home)
     with engine.over() as con:
         learned = train(records, CUSTOMER_FIELDS, None, 0, config.seed, labels, connection=con)
         metadata = {
@@ -136,23 +144,37 @@ def identity_model(
             LABELS_READ: home.lake.version("identity.labels"),
         }
         if live is None or not home.lake.exists("identity.links"):
-            return dg.Output(Challenger(learned, passed=True), metadata=metadata | {"goes live": "as the first"})
+            why = "it is the first, or the one before can no longer be read"
+            return dg.Output(Challenger(learned, passed=True), metadata=metadata | {WENT_LIVE: True, "why": why})
         known = home.read("identity.links")
         trial = resolve_all(records, learned, known, con, constraints)
-        figures = guard(records, trial.links, trial.edges, learned, known, connection=con).figures
-    passed = bool(figures["passed"].all())
-    verdict = "every guard passes" if passed else f"a guard fails: {live} stays live"
-    return dg.Output(Challenger(learned, passed), metadata=metadata | {"guards": table(figures), "goes live": verdict})
+        served = home.served("identity.links")
+        figures = guard(records, trial.links, trial.edges, learned, known if served is None else served, connection=con)
+    passed = bool(figures.figures["passed"].all())
+    why = "every guard passes" if passed else "a guard fails: the model before stays live"
+    metadata |= {"guards": table(figures.figures), WENT_LIVE: passed, "why": why}
+    return dg.Output(Challenger(learned, passed), metadata=metadata)
 
 
-def learned_from(instance: dg.DagsterInstance, home: Home) -> pl.DataFrame | None:
-    """The labels as they were when the identity model was last trained; None before that."""
-    entry = latest(instance, MODEL, None)
-    materialization = entry.asset_materialization if entry else None
-    version = materialization.metadata.get(LABELS_READ) if materialization else None
-    if not isinstance(version, dg.IntMetadataValue):
+def _live_model(home: Home) -> Model | None:
+    """The champion; None where there is none that this version can read."""
+    if home.models.champion("identity_model") is None:
         return None
-    return home.lake.scan("identity.labels", version.value).collect()
+    try:
+        return Model.from_files(home.models.load("identity_model"))
+    except ValueError:
+        return None
+
+
+def learned_from(instance: dg.DagsterInstance, home: Home, *, live: bool) -> pl.DataFrame | None:
+    """The labels that a model learned from: the one that went live last, or the last one trained; None without any."""
+    trained = instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=MODEL), limit=50).records
+    for record in trained:
+        facts = record.asset_materialization.metadata if record.asset_materialization else {}
+        version = facts.get(LABELS_READ)
+        if isinstance(version, dg.IntMetadataValue) and (not live or facts[WENT_LIVE].value):
+            return home.lake.scan("identity.labels", version.value).collect()
+    return None
 
 
 _QUESTIONS = {
@@ -185,7 +207,7 @@ _QUESTIONS = {
 )
 def identity_questions(
     context: dg.AssetExecutionContext,
-    config: Asking,
+    config: Queue,
     home: Home,
     edges: pl.DataFrame,
     links: pl.DataFrame,
@@ -194,8 +216,8 @@ def identity_questions(
 ) -> dg.Output[pl.DataFrame]:
     """The pairs worth a person's answer, the most informative first; answer them with `cer_assets.identity.label`."""
     asked = Model.from_files(learned)
-    queue = questions(edges, links, labels, asked, seed=config.seed)
-    advice = stop_advice(edges, links, labels, asked, learned_from(context.instance, home))
+    queue = questions(edges, links, labels, asked, config.size, config.seed)
+    advice = stop_advice(edges, links, labels, asked, learned_from(context.instance, home, live=True))
     return dg.Output(
         queue,
         metadata={
