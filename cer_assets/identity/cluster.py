@@ -1,6 +1,6 @@
 """Scored pairs into groups of records: components and average linkage, for all groups at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.integer[Any]]
 """Whole numbers of any width."""
 
@@ -72,7 +73,28 @@ def average_linkage(
     together: Ints | None = None,
     apart: tuple[Ints, Ints] | None = None,
 ) -> Ints:
-    """Join groups while their mean pair score is at least `cut`, the strongest first.
+    """Join groups while their mean pair score is at least `cut`, the strongest first; the arguments are as of `joins`.
+
+    Returns:
+        per record the smallest position in its group.
+    """
+    label = np.arange(size, dtype=np.int64) if together is None else together
+    for into, gone, _ in joins(first, second, score, size, cut, cap, together, apart):
+        label = renamed(label, into, gone)
+    return label
+
+
+def joins(
+    first: Whole,
+    second: Whole,
+    score: Whole,
+    size: int,
+    cut: int,
+    cap: int,
+    together: Ints | None = None,
+    apart: tuple[Ints, Ints] | None = None,
+) -> Iterator[tuple[Ints, Ints, Floats]]:
+    """The joins of average linkage, round by round: groups by their mean pair score, the strongest first.
 
     A pair that was not scored counts as 0. Average linkage is reducible, so all pairs of groups that are each other's
     nearest can be joined in the same round, in every component at once, and the result is that of joining one pair at
@@ -85,14 +107,15 @@ def average_linkage(
         second: position of the other; each pair once.
         score: in millionths.
         size: number of records.
-        cut: in millionths.
+        cut: in millionths; groups whose mean is less are not joined.
         cap: most records that a join may make.
         together: per record the smallest position of those that are one group from the start, whatever their scores
             and number.
         apart: pairs of positions that no group may hold both of.
 
-    Returns:
-        per record the smallest position in its group.
+    Yields:
+        per round the groups that grew and those that went into them, each named by its smallest position, and the mean
+        scores (in millionths) at which they were joined. No group is in two joins of one round.
     """
     label = np.arange(size, dtype=np.int64) if together is None else together
     records = np.bincount(label, minlength=size)
@@ -100,15 +123,21 @@ def average_linkage(
     links = _between_groups(_relabelled(links, label))
     one, other = apart if apart is not None else (label[:0], label[:0])
     held = _relabelled(pl.DataFrame({"u": one, "v": other}), label)
+    every = np.arange(size, dtype=np.int64)
     while len(joined := _nearest_of_each_other(links, records, cut, cap, held)):
-        into, gone = joined[:, 0], joined[:, 1]
-        target = np.arange(size, dtype=np.int64)
-        target[gone] = into
-        label = target[label]
+        into, gone = (joined[end].to_numpy().astype(np.int64) for end in ("u", "v"))
+        yield into, gone, joined["mean"].to_numpy()
         records[into] += records[gone]
+        target = renamed(every, into, gone)
         links = _between_groups(_relabelled(links, target))
         held = _relabelled(held, target)
-    return label
+
+
+def renamed(label: Ints, into: Ints, gone: Ints) -> Ints:
+    """Per record the name of its group once the groups `gone` went `into` others."""
+    target = np.arange(len(label), dtype=np.int64)
+    target[gone] = into
+    return target[label]
 
 
 def _relabelled(pairs: pl.DataFrame, target: Ints) -> pl.DataFrame:
@@ -125,8 +154,8 @@ def _between_groups(links: pl.DataFrame) -> pl.DataFrame:
     return links.group_by("u", "v").agg(pl.col("sum").sum())
 
 
-def _nearest_of_each_other(links: pl.DataFrame, records: Ints, cut: int, cap: int, held: pl.DataFrame) -> Ints:
-    """Pairs of groups (smaller position first) that are to be joined in this round."""
+def _nearest_of_each_other(links: pl.DataFrame, records: Ints, cut: int, cap: int, held: pl.DataFrame) -> pl.DataFrame:
+    """Pairs of groups, `u` < `v`, that are to be joined in this round, with their `mean`."""
     u, v = links["u"].to_numpy(), links["v"].to_numpy()
     mean = links["sum"].to_numpy() / (records[u] * records[v])
     near = links.select("u", "v", mean=mean).filter((pl.col("mean") >= cut) & pl.Series(records[u] + records[v] <= cap))
@@ -140,4 +169,4 @@ def _nearest_of_each_other(links: pl.DataFrame, records: Ints, cut: int, cap: in
         .agg(pl.col("rank").min())
     )
     mutual = best.group_by("rank").len().filter(pl.col("len") == 2)
-    return ranked.join(mutual, on="rank", how="semi").select("u", "v").to_numpy().astype(np.int64)
+    return ranked.join(mutual, on="rank", how="semi").select("u", "v", "mean")

@@ -7,7 +7,7 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from cer_assets.identity.cluster import MILLION, Ints, components
+from cer_assets.identity.cluster import MILLION, Ints, connected, joins, renamed
 from cer_assets.identity.compare import Comparison, levels_sql
 from cer_assets.identity.learn import logistic
 from cer_assets.identity.model import Model
@@ -236,13 +236,14 @@ def explain_clusters(
         the edges); ordered by mean, then customer_id: the most doubtful customer first.
     """
     members = _members(links, customer_ids)
-    whole, side = _sides(members, _ties(edges, members), _bound(members, constraints))
+    inside = _inside(edges, members)
+    whole, side = _sides(members, inside, _bound(members, constraints))
     members = members.with_columns(side=side).filter(~whole)
     total = pl.col("smaller").list.len().cast(pl.Int64) * pl.col("larger").list.len().cast(pl.Int64)
     unscored = total - pl.col("scored")
     return (
         _split(members)
-        .join(_across(edges, members), on="customer_id", how="left")
+        .join(_across(inside, side), on="customer_id", how="left")
         .with_columns(pl.col("sum", "scored").fill_null(0))
         .with_columns(
             mean=pl.col("sum") / total / MILLION,
@@ -285,40 +286,31 @@ def _members(links: pl.DataFrame, customer_ids: Sequence[str] | None) -> pl.Data
     )
 
 
-def _within(edges: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
-    """The edges inside customers, with what is known of each end (`_b` at the second)."""
+def _inside(edges: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
+    """The edges inside customers: customer_id, record_a, record_b, u, v (their places), score, sum (in millionths)."""
+    place = members.select("place", "record_id", "customer_id")
     return (
         edges.select("record_a", "record_b", "score")
-        .join(members, left_on="record_a", right_on="record_id")
-        .join(members, left_on="record_b", right_on="record_id", suffix="_b")
-        .filter(pl.col("customer_id") == pl.col("customer_id_b"))
+        .join(place.rename({"place": "u"}), left_on="record_a", right_on="record_id")
+        .join(place.rename({"place": "v"}), left_on=["record_b", "customer_id"], right_on=["record_id", "customer_id"])
+        # Whole numbers, so that their sums are the same in every order.
+        .with_columns(sum=(pl.col("score") * MILLION).round().cast(pl.Int64))
     )
 
 
-def _across(edges: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
+def _across(inside: pl.DataFrame, side: pl.Series) -> pl.DataFrame:
     """What ties the sides of each customer: scored (edges across), sum (millionths), and the best edge across."""
     return (
-        _within(edges, members)
-        .filter(pl.col("side") != pl.col("side_b"))
+        inside.filter(side.gather(inside["u"]) != side.gather(inside["v"]))
         .sort(["score", "record_a", "record_b"], descending=[True, False, False])
         .group_by("customer_id", maintain_order=True)
         .agg(
             pl.col("record_a", "record_b").first(),
             strongest=pl.col("score").first(),
             scored=pl.len().cast(pl.Int64),
-            sum=_millionths().sum(),
+            sum=pl.col("sum").sum(),
         )
     )
-
-
-def _millionths() -> pl.Expr:
-    """Scores as whole numbers, so that their sums are the same in every order."""
-    return (pl.col("score") * MILLION).round().cast(pl.Int64)
-
-
-def _ties(edges: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
-    """The edges inside customers: u, v (places), sum (millionths)."""
-    return _within(edges, members).select(u="place", v="place_b", sum=_millionths())
 
 
 def _bound(members: pl.DataFrame, constraints: pl.DataFrame | None) -> Ints:
@@ -326,65 +318,28 @@ def _bound(members: pl.DataFrame, constraints: pl.DataFrame | None) -> Ints:
     if constraints is None or members.is_empty():
         return np.arange(len(members), dtype=np.int64)
     must = constraints.filter(pl.col("answer") == "must_link").select("record_a", "record_b", score=pl.lit(1.0))
-    ties = _ties(must, members)
-    u, v, strength = (ties[c].to_numpy() for c in ("u", "v", "sum"))
-    return components(u, v, strength, len(members), [0], len(members))
+    ties = _inside(must, members)
+    return connected(ties["u"].to_numpy(), ties["v"].to_numpy(), len(members))
 
 
-def _sides(members: pl.DataFrame, ties: pl.DataFrame, bound: Ints) -> tuple[pl.Series, pl.Series]:
+def _sides(members: pl.DataFrame, inside: pl.DataFrame, bound: Ints) -> tuple[pl.Series, pl.Series]:
     """Where the last join of average linkage within each customer was.
-
-    All pairs of groups that are each other's nearest are joined in one round, in every customer at once, as in
-    `cluster.average_linkage`.
 
     Returns:
         per member whether its customer was one group from the start, and whether it is on the first side of the join.
     """
     size = members["size"].to_numpy()
-    label = bound
-    records = np.bincount(label, minlength=len(members))
+    label, records = bound, np.bincount(bound, minlength=len(members))
     whole = records[label] == size
     side = np.zeros(len(members), dtype=bool)
-    ties = _between_groups(ties, label)
-    while len(ties):
-        into, gone = _nearest_of_each_other(ties, records)
+    u, v, score = (inside[c].to_numpy() for c in ("u", "v", "sum"))
+    for into, gone, _ in joins(u, v, score, len(members), cut=0, cap=len(members), together=bound):
         records[into] += records[gone]
         side |= np.isin(label, into[records[into] == size[into]])
-        target = np.arange(len(members), dtype=np.int64)
-        target[gone] = into
-        label = target[label]
-        ties = _between_groups(ties, target)
+        label = renamed(label, into, gone)
     # What was put together without any score parts at no cost: its first group from the others.
     first = pl.DataFrame({"customer": members["customer_id"], "label": label}).select(
         first=pl.col("label").min().over("customer")
     )["first"]
     side |= (records[label] != size) & (label == first.to_numpy())
     return pl.Series(whole, dtype=pl.Boolean), pl.Series(side, dtype=pl.Boolean)
-
-
-def _between_groups(ties: pl.DataFrame, target: Ints) -> pl.DataFrame:
-    """Sums of scores between pairs of different groups under their new names, `u` < `v`."""
-    u, v = target[ties["u"].to_numpy()], target[ties["v"].to_numpy()]
-    return (
-        pl.DataFrame({"u": np.minimum(u, v), "v": np.maximum(u, v), "sum": ties["sum"]})
-        .filter(pl.col("u") != pl.col("v"))
-        .group_by("u", "v")
-        .agg(pl.col("sum").sum())
-    )
-
-
-def _nearest_of_each_other(ties: pl.DataFrame, records: Ints) -> tuple[Ints, Ints]:
-    """Pairs of groups that are each other's nearest by mean score; equal means are told apart by the smaller places."""
-    u, v = ties["u"].to_numpy(), ties["v"].to_numpy()
-    ranked = (
-        ties.select("u", "v", mean=pl.Series(ties["sum"].to_numpy() / (records[u] * records[v])))
-        .sort(["mean", "u", "v"], descending=[True, False, False])
-        .with_row_index("rank")
-    )
-    best = (
-        pl.concat([ranked.select("rank", group="u"), ranked.select("rank", group="v")])
-        .group_by("group")
-        .agg(pl.col("rank").min())
-    )
-    mutual = ranked.join(best.group_by("rank").len().filter(pl.col("len") == 2), on="rank", how="semi")
-    return mutual["u"].to_numpy(), mutual["v"].to_numpy()

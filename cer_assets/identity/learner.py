@@ -24,11 +24,11 @@ from cer_assets.identity.block import (
 from cer_assets.identity.cluster import Ints
 from cer_assets.identity.compare import Compared, compare
 from cer_assets.identity.curve import OF_HEIGHTS, Costs, Curve, share
+from cer_assets.identity.heights import LOWEST, Neighbourhood, across, neighbourhood
 from cer_assets.identity.labels import AUDIT, DEDUPE, RULE, agreement, effective, labels_frame
 from cer_assets.identity.learn import Beliefs, Floats, Weights, believed, fit, measure_beliefs
 from cer_assets.identity.model import Model
 from cer_assets.identity.prepare import Prepared
-from cer_assets.identity.threshold import LOWEST, Neighbourhood, across, neighbourhood
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cer_assets.identity.block import Rule, pairs_around
-from cer_assets.identity.cluster import MILLION, Ints, components
+from cer_assets.identity.cluster import MILLION, Ints, components, joins, renamed
 from cer_assets.identity.compare import Compared, compare
 from cer_assets.identity.learn import Floats, Weights
 from cer_assets.identity.prepare import Prepared
@@ -126,45 +126,25 @@ def _unseen(compared: Compared, weights: Weights, size: int) -> pl.DataFrame:
 
 
 def joined_at(first: Ints, second: Ints, score: Ints) -> Floats:
-    """The dendrogram of average linkage as one height per pair.
-
-    Groups that are each other's nearest are joined in the same round; see `cluster.average_linkage`.
+    """The dendrogram of average linkage as one height per pair: the mean score at which both its records come together.
 
     Args:
         first: a record of each pair.
         second: the other; each pair once.
         score: in millionths; pairs that are not there count as 0.
+
+    Returns:
+        per pair a height from `LOWEST` to 1; 0 where the records do not come together above `LOWEST`.
     """
     positions, places = np.unique(np.stack([first, second]), return_inverse=True)
     first, second = places.reshape(2, -1)
     size = len(positions)
-    group, records, level = np.arange(size), np.ones(size, dtype=np.int64), np.zeros(size)
-    height = np.zeros(len(score))
-    u, v, total = np.minimum(first, second), np.maximum(first, second), score.astype(np.float64)
-    while len(u):
-        mean = np.round(total / (records[u] * records[v]))
-        order = np.lexsort((v, u, -mean))
-        order = order[mean[order] >= LOWEST * MILLION]
-        best = np.full(size, len(u))
-        np.minimum.at(best, u[order], np.arange(len(order)))
-        np.minimum.at(best, v[order], np.arange(len(order)))
-        nearest = order[(best[u[order]] == np.arange(len(order))) & (best[v[order]] == np.arange(len(order)))]
-        if not len(nearest):
-            break
-        into, gone = u[nearest], v[nearest]
-        level[into] = mean[nearest] / MILLION
-        records[into] += records[gone]
-        target = np.arange(size)
-        target[gone] = into
-        group = target[group]
-        joined = (height == 0) & (group[first] == group[second])
-        height[joined] = level[group[first[joined]]]
-        u, v, total = _between_groups(target[u], target[v], total, size)
+    group, level, height = np.arange(size, dtype=np.int64), np.zeros(size), np.zeros(len(score))
+    apart = np.arange(len(score))
+    for into, gone, mean in joins(first, second, score, size, round(LOWEST * MILLION), cap=size):
+        level[into] = mean / MILLION
+        group = renamed(group, into, gone)
+        joined = group[first[apart]] == group[second[apart]]
+        height[apart[joined]] = level[group[first[apart[joined]]]]
+        apart = apart[~joined]
     return height
-
-
-def _between_groups(u: Ints, v: Ints, total: Floats, size: int) -> tuple[Ints, Ints, Floats]:
-    """Sums of scores between different groups, each pair of groups once."""
-    apart = u != v
-    key, row = np.unique(np.minimum(u, v)[apart] * size + np.maximum(u, v)[apart], return_inverse=True)
-    return key // size, key % size, np.bincount(row, total[apart], len(key)).astype(np.float64)

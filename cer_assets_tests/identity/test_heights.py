@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cer_assets.identity.cluster import average_linkage
-from cer_assets.identity.threshold import LOWEST, across, joined_at
+from cer_assets.identity.heights import LOWEST, across, joined_at
 
 pairs = st.dictionaries(
     st.tuples(st.integers(0, 7), st.integers(0, 7)).filter(lambda pair: pair[0] < pair[1]),
@@ -23,9 +23,7 @@ def test_a_pair_is_joined_at_a_height_that_is_at_least_the_cut_if_and_only_if_cl
     height = joined_at(first, second, score)
     group = average_linkage(first, second, score, 8, cut, 300)
     together = group[first] == group[second]
-    # Means are held in whole millionths, so a mean within half of one of the cut may fall on either side.
-    plain = np.abs(height * 1e6 - cut) > 1
-    assert ((np.round(height * 1e6) >= cut) == together)[plain].all()
+    assert ((height >= cut / 1e6) == together).all()
 
 
 def test_pairs_within_a_group_are_no_candidates() -> None:
