@@ -14,12 +14,18 @@ HISTORY_SCHEMA = {
     "to": pl.String,
 }
 
+LINKS_VERSION = "links_version"
+"""Of a ledger of many runs: which links a run started from, a number that rises from run to run; -1 before any."""
+
 ID_LENGTH = 16
 """Hexadecimal digits of an id: 64 bits, so that ten million customers share one with a chance under one in 300,000."""
 
 
 def run_of(records: pl.DataFrame, columns: Sequence[str], known: pl.DataFrame | None) -> str:
-    """The name of a run: a hash of the previous links and the records it resolves."""
+    """The name of a run: a hash of the previous links and the records it resolves.
+
+    It tells what a run did, not when: where records and links come to be as they were before, so does the name.
+    """
     digest = hashlib.sha256()
     links = None if known is None else known.select("record_id", "customer_id")
     for frame in (records.select("record_id", *columns), links):
@@ -84,8 +90,8 @@ def survivors(history: pl.DataFrame) -> pl.DataFrame:
     into, on and on through all later runs.
 
     Args:
-        history: run, event, from, to, as `assign_ids` returns them; the runs in the order they were made, or in that of
-            a column `at` if there is one.
+        history: run, event, from, to, as `assign_ids` returns them, with `links_version` as `with_run` adds it, in any
+            order. Without that column the runs are taken in the order of their rows, and no name may come twice.
 
     Returns:
         old_id, customer_id (null: the records are gone), ordered.
@@ -105,16 +111,36 @@ def survivors(history: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(ever).unique().sort("old_id", "customer_id")
 
 
+def with_run(history: pl.DataFrame | None, happened: pl.DataFrame, links_version: int) -> pl.DataFrame:
+    """The ledger after a run.
+
+    Rows that another run wrote from these very links give way: it was killed before it could replace them, or its links
+    were taken back.
+
+    Args:
+        history: the ledger before, as returned by this function; none before the first run.
+        happened: the history of the run, as `assign_ids` returns it.
+        links_version: the version of the links that the run started from, which rises from run to run; -1 for none.
+
+    Returns:
+        run, customer_id, event, from, to, links_version; ordered by links_version, then by the others.
+    """
+    columns = [*HISTORY_SCHEMA, LINKS_VERSION]
+    rows = happened.with_columns(pl.lit(links_version, pl.Int64).alias(LINKS_VERSION)).select(columns)
+    if history is not None:
+        rows = pl.concat([history.select(columns).filter(pl.col(LINKS_VERSION) != links_version), rows])
+    return rows.sort(LINKS_VERSION, *HISTORY_SCHEMA)
+
+
 def _steps(history: pl.DataFrame) -> list[pl.DataFrame]:
     """Per run, in order: `old_id`, the `heir` that has its records after the run, whether the id `changed` in the run.
 
     An id that stays or is born is an heir of its own.
     """
-    ordered = history.sort("at", maintain_order=True) if "at" in history.columns else history
     old, heir = pl.col("from").alias("old_id"), pl.col("to").alias("heir")
     stays = pl.col("event").is_in(["split", "move"])
     steps: list[pl.DataFrame] = []
-    for _, run in ordered.group_by("run", maintain_order=True):
+    for run in _runs(history):
         changed = run.filter(pl.col("from").is_not_null())
         new = run.filter(pl.col("to").is_not_null()).select(pl.col("to").alias("old_id"), heir)
         moved = pl.concat([changed.select(old, heir), changed.filter(stays).select(old, pl.col("from").alias("heir"))])
@@ -122,6 +148,13 @@ def _steps(history: pl.DataFrame) -> list[pl.DataFrame]:
         parts = [moved.with_columns(changed=pl.lit(value=True)), new.with_columns(changed=pl.lit(value=False))]
         steps.append(pl.concat(parts).unique())
     return steps
+
+
+def _runs(history: pl.DataFrame) -> list[pl.DataFrame]:
+    """The rows of each run, the runs in their order."""
+    if LINKS_VERSION in history.columns:
+        return history.sort(LINKS_VERSION, "run").partition_by(LINKS_VERSION, "run", maintain_order=True)
+    return history.partition_by("run", maintain_order=True)
 
 
 def _before(groups: pl.DataFrame, known: pl.DataFrame | None) -> pl.DataFrame:

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -6,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cer_assets.identity.ids import assign_ids, run_of, survivors
+from cer_assets.identity.ids import HISTORY_SCHEMA, assign_ids, run_of, survivors, with_run
 
 
 @pytest.fixture(scope="module")
@@ -128,28 +129,66 @@ def test_laws_of_ids(connection: duckdb.DuckDBPyConnection, before: dict[str, in
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(partitions, min_size=1, max_size=5))
+@given(st.lists(partitions, min_size=1, max_size=5), st.randoms())
 def test_an_old_id_always_leads_to_its_survivors(
-    connection: duckdb.DuckDBPyConnection, runs: list[dict[str, int]]
+    connection: duckdb.DuckDBPyConnection, runs: list[dict[str, int]], random: Any
 ) -> None:
-    known, ledger, was = None, [], list[dict[str, str]]()
+    known, ledger, was = None, None, list[dict[str, str]]()
     for number, groups in enumerate(runs):
         frame = pl.DataFrame(list(groups.items()), ["record_id", "group"], orient="row")
-        known, history = assign_ids(frame, known, str(number), connection)
-        ledger.append(history.with_columns(at=number))
+        known, history = assign_ids(frame, known, run_of(frame, ["group"], known), connection)
+        ledger = with_run(ledger, history, number - 1)
         was.append(ids(known))
-    # The ledger may lie in any order where a column says when.
-    found = survivors(pl.concat(ledger[::-1]))
+    assert ledger is not None
+    found = survivors(ledger)
+    assert found.equals(survivors(ledger.sample(fraction=1, shuffle=True, seed=random.randrange(1_000))))
     leads: dict[str, set[str | None]] = {}
     for old, new in found.iter_rows():
         leads.setdefault(old, set()).add(new)
-    assert found.equals(survivors(pl.concat(ledger)))
     now = was[-1]
     for number, then in enumerate(was):
         stayed = {record for record in then if all(record in later for later in was[number:])}
         assert all(now[record] in leads[then[record]] for record in stayed)
     assert set().union(*leads.values()) - {None} <= set(now.values())
     assert all(leads[living] >= {living} for living in now.values())
+
+
+def test_ids_that_are_bound_released_and_bound_again_lead_where_their_records_are(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    records = pl.DataFrame({"record_id": ["a", "b", "c"]})
+    apart, together = grouped(x="ab", y="c"), grouped(x="abc")
+    states = [apart, together, apart, together]
+    known, ledger, names, living = None, None, list[str](), list[set[str]]()
+    for version, groups in enumerate(states, -1):
+        name = run_of(records, [], known)
+        known, happened = assign_ids(groups, known, name, connection)
+        ledger = with_run(ledger, happened, version)
+        names.append(name)
+        living.append(set(known["customer_id"]))
+        assert set(survivors(ledger.reverse())["customer_id"]) == living[-1]
+    # The second run starts from what the fourth starts from, and is named like it.
+    assert ledger is not None
+    assert names[1] == names[3]
+    assert ledger.filter(run=names[1])["links_version"].unique().sort().to_list() == [0, 2]
+    (stands,) = living[-1]
+    assert survivors(ledger).rows() == sorted((old, stands) for old in set().union(*living))
+
+
+def test_the_ledger_of_a_run_takes_the_place_of_one_that_started_from_the_same_links(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    links, born = assign_ids(grouped(x="a", y="b"), None, "first", connection)
+    ledger = with_run(None, born, -1)
+    assert ledger.schema == {**HISTORY_SCHEMA, "links_version": pl.Int64}
+    _, killed = assign_ids(grouped(x="ab"), links, "killed", connection)
+    _, again = assign_ids(grouped(x="a", y="b", z="c"), links, "again", connection)
+    after = with_run(with_run(ledger, killed, 0).reverse(), again.reverse(), 0)
+    assert after["run"].unique().sort().to_list() == ["again", "first"]
+    assert after.equals(with_run(ledger, again, 0))
+    assert after["links_version"].is_sorted()
+    # A run in which nothing happened takes a killed one's rows as well.
+    assert with_run(with_run(ledger, killed, 0), again.clear(), 0).equals(ledger)
 
 
 def test_the_run_is_named_by_its_input_in_any_order() -> None:
