@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +19,12 @@ Hashes = npt.NDArray[np.uint64]
 Codes = npt.NDArray[np.uint64]
 """A pair as one number: the smaller position in the upper 32 bits, the larger one in the lower."""
 
-PAIRS_PER_BATCH = 2_000_000
+PAIRS_PER_BATCH = 5_000_000
 """Pairs compared at a time, counted once per rule that finds them: what memory is bounded by."""
+
+
+THREADS = 2
+"""Rules are put into blocks so many at a time: numpy sorts without holding the interpreter."""
 
 
 def coded(first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]) -> Codes:
@@ -187,15 +192,13 @@ def read_keys(prepared: Prepared, keys: int) -> Hashes:
 
 def find_blocks(keys: Hashes, rules: Sequence[Rule], fresh: Bools | None = None) -> Blocking:
     """The blocks of every rule; with `fresh`, only those that have a fresh record."""
-    blocks: list[Blocks] = []
-    pairs: list[int] = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        blocks = list(pool.map(lambda rule: _blocks_of(keys, rule, fresh), rules))
     blocked = np.zeros(keys.shape[1], dtype=np.uint64)
-    for number, rule in enumerate(rules):
-        found = _blocks_of(keys, rule, fresh)
-        blocks.append(found)
-        pairs.append(_pairs_in(found, fresh))
+    for number, found in enumerate(blocks):
         blocked[found.members] |= np.uint64(1 << number)
-    return Blocking(keys, tuple(rules), Blocks.joined(blocks), tuple(pairs), blocked)
+    pairs = tuple(_pairs_in(found, fresh) for found in blocks)
+    return Blocking(keys, tuple(rules), Blocks.joined(blocks), pairs, blocked)
 
 
 def _pairs_in(blocks: Blocks, fresh: Bools | None) -> int:

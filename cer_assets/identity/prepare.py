@@ -1,5 +1,6 @@
 """Records as one DuckDB table of comparable values, facets and rarities; nothing is blocked or compared here."""
 
+import itertools
 import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ MEMORY = "2GB"
 """What DuckDB may hold where the caller brings no connection of its own; what is more goes to disk."""
 
 
+_WORKSPACES = itertools.count()
+
 Codes = npt.NDArray[np.int32]
 Hashes = npt.NDArray[np.uint64]
 
@@ -33,7 +36,7 @@ Hashes = npt.NDArray[np.uint64]
 class Prepared:
     """Records ready for blocking and comparing.
 
-    The temporary table `prepared` has one row per record: `position` (the record's place when sorted by `record_id`),
+    The temporary view `prepared` has one row per record: `position` (the record's place when sorted by `record_id`),
     per field i its value `f{i}`, its facets `f{i}_<facet>` and `f{i}_rarity` (natural logarithm of one over the share
     of filled records that hold the value), and `generation` (jr, sr, ii, ... behind a name). Where the workspace is not
     `complete` it holds only the records last asked of `fill`. `record_facets` has the same columns, always for every
@@ -45,6 +48,8 @@ class Prepared:
     record_ids: pl.Series
     values: tuple[Codes, ...]
     """Per field and position the number `v` of the value, 0 where there is none."""
+    shared: str
+    """The in-memory database that holds `prepared`, so that other cursors see it too."""
     counts: tuple[npt.NDArray[np.int64], ...]
     """Per field and value how many records hold it; the first place counts those without a value."""
     hashes: Hashes
@@ -93,32 +98,40 @@ def prepared(
     # A cursor has temporary tables of its own, so the caller's connection never sees ours.
     base = connection if connection is not None else duckdb.connect(config={"memory_limit": MEMORY})
     cursor = base.cursor()
+    shared = f"workspace_{next(_WORKSPACES)}"
+    cursor.execute(f"attach ':memory:' as {shared}")
     ids = records["record_id"]
     ordered = records if ids.is_sorted() else records.sort("record_id")
     try:
-        workspace = _valued(cursor, ordered, tuple(fields), complete)
+        workspace = _valued(cursor, ordered, tuple(fields), shared, complete)
         if complete:
             fill(workspace)
         yield workspace
     finally:
+        cursor.execute(f"detach {shared}")
         cursor.close()
         if connection is None:
             base.close()
 
 
 def fill(workspace: Prepared, positions: npt.NDArray[np.integer] | None = None) -> None:
-    """Create the table `prepared` for records at these positions, or for all.
+    """Create `prepared` for records at these positions, or for all.
 
     What is rare is counted among all records either way.
     """
     cursor = workspace.connection
     if positions is None:
-        cursor.execute("create or replace temp table prepared as from record_facets")
+        _share(workspace, "from record_facets")
         cursor.execute("create or replace temp view record_facets as from prepared")
         return
     cursor.register("records_to_fill", pl.DataFrame({"position": positions.astype(np.int32)}))
-    cursor.execute(f"create or replace temp table prepared as {_some_sql(workspace.fields)}")
+    _share(workspace, _some_sql(workspace.fields))
     cursor.unregister("records_to_fill")
+
+
+def _share(workspace: Prepared, query: str) -> None:
+    workspace.connection.execute(f"create or replace table {workspace.shared}.prepared as {query}")
+    workspace.connection.execute(f"create or replace temp view prepared as from {workspace.shared}.prepared")
 
 
 def _refuse_unusable(records: pl.DataFrame, fields: Sequence[MatchField]) -> None:
@@ -136,7 +149,11 @@ def _refuse_unusable(records: pl.DataFrame, fields: Sequence[MatchField]) -> Non
 
 
 def _valued(
-    cursor: duckdb.DuckDBPyConnection, ordered: pl.DataFrame, fields: tuple[MatchField, ...], complete: bool
+    cursor: duckdb.DuckDBPyConnection,
+    ordered: pl.DataFrame,
+    fields: tuple[MatchField, ...],
+    shared: str,
+    complete: bool,
 ) -> Prepared:
     """Create the values of each field and the view of records made of them.
 
@@ -167,7 +184,7 @@ def _valued(
     cursor.unregister("record_frame")
     query = _records_sql("record_values", [f"facets{i}" for i in range(len(fields))])
     cursor.execute(f"create or replace temp view record_facets as {query}")
-    return Prepared(cursor, fields, ordered["record_id"], tuple(values), tuple(counts), hashes, complete)
+    return Prepared(cursor, fields, ordered["record_id"], tuple(values), shared, tuple(counts), hashes, complete)
 
 
 def _numbered(texts: pl.Series) -> tuple[Codes, pl.Series]:

@@ -1,5 +1,6 @@
 """Pairs of records and their scores by a trained model; which pairs there are is not decided here."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,12 @@ from cer_assets.identity.compare import levels_sql
 from cer_assets.identity.model import Model
 from cer_assets.identity.pairs import Codes, Positions, coded, ends
 from cer_assets.identity.prepare import Prepared, fill
+
+PAIRS_PER_THREAD = 20_000
+"""Fewer pairs are not worth threads of their own."""
+
+ROW_GROUP = 122_880
+"""Rows that DuckDB hands to one thread."""
 
 Scores = npt.NDArray[np.int32]
 """In whole millionths, so that adding them up gives one sum in every order."""
@@ -67,11 +74,9 @@ class Scorer:
 
     def __init__(self, ready: Prepared, model: Model) -> None:
         self.ready = ready
+        ((self._threads,),) = ready.connection.execute("select current_setting('threads')").fetchall()
         # One list of weights per comparison; they reach the query as data, not as text.
-        weights = pl.DataFrame({f"w{c}": [w.tolist()] for c, w in enumerate(model.weights.levels)})
-        ready.connection.register("weights_frame", weights)
-        ready.connection.execute("create or replace temp table weights as from weights_frame")
-        ready.connection.unregister("weights_frame")
+        self._weights = pl.DataFrame({f"w{c}": [w.tolist()] for c, w in enumerate(model.weights.levels)})
         terms = ["$bias"]
         terms += [f"list_extract(w{c}, level{c} + 1)" for c in range(len(model.comparisons))]
         terms += [
@@ -91,19 +96,29 @@ class Scorer:
         }
 
     def score(self, codes: Codes) -> Scored:
-        """The scores of pairs."""
+        """The scores of pairs, each of which is given once."""
         if not len(codes):
             return Scored.none()
-        first, second = ends(codes)
+        codes = np.sort(codes)
         if not self.ready.complete:
-            fill(self.ready, np.union1d(first, second))
-        cursor = self.ready.connection
-        cursor.register("pairs_frame", pl.DataFrame({"first": first, "second": second}))
-        # Threads share out a table, but not a frame.
-        cursor.execute("create or replace temp table pairs_to_score as from pairs_frame")
-        cursor.unregister("pairs_frame")
-        found = cursor.sql(self._query, params=self._parameters).pl()
-        cursor.execute("drop table pairs_to_score")
-        codes = coded(found["first"].to_numpy(), found["second"].to_numpy())
-        order = np.argsort(codes)
-        return Scored(codes[order], found["score"].to_numpy()[order])
+            fill(self.ready, np.union1d(*ends(codes)))
+        # DuckDB shares out whole row groups of the records among its threads; of few records it would use one thread.
+        alone = self.ready.size >= self._threads * ROW_GROUP or len(codes) < PAIRS_PER_THREAD
+        parts = np.array_split(codes, 1 if alone else self._threads)
+        with ThreadPoolExecutor(len(parts)) as pool:
+            scores = list(pool.map(self._part, parts))
+        return Scored(codes, np.concatenate(scores))
+
+    def _part(self, codes: Codes) -> Scores:
+        first, second = ends(codes)
+        cursor = self.ready.connection.cursor()
+        try:
+            cursor.register("weights", self._weights)
+            cursor.register("pairs_frame", pl.DataFrame({"first": first, "second": second}))
+            cursor.execute("create temp table pairs_to_score as from pairs_frame")
+            cursor.execute(f"create temp view prepared as from {self.ready.shared}.prepared")
+            found = cursor.sql(self._query, params=self._parameters).pl()
+        finally:
+            cursor.close()
+        order = np.argsort(coded(found["first"].to_numpy(), found["second"].to_numpy()))
+        return found["score"].to_numpy()[order]
