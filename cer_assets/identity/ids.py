@@ -132,6 +132,15 @@ def with_run(history: pl.DataFrame | None, happened: pl.DataFrame, links_version
     return rows.sort(LINKS_VERSION, *HISTORY_SCHEMA)
 
 
+def with_age(known: pl.DataFrame, history: pl.DataFrame | None) -> pl.DataFrame:
+    """Links with `born`: the links version before the run that first gave out the customer's id; null where unknown."""
+    if history is None:
+        return known.with_columns(born=pl.lit(None, pl.Int64))
+    given_out = history.filter(pl.col("event").is_in(["birth", "split"]))
+    ages = given_out.group_by("customer_id").agg(born=pl.col(LINKS_VERSION).min())
+    return known.join(ages, on="customer_id", how="left", maintain_order="left")
+
+
 def _steps(history: pl.DataFrame) -> list[pl.DataFrame]:
     """Per run, in order: `old_id`, the `heir` that has its records after the run, whether the id `changed` in the run.
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cer_assets.identity.ids import HISTORY_SCHEMA, assign_ids, run_of, survivors, with_run
+from cer_assets.identity.ids import HISTORY_SCHEMA, assign_ids, run_of, survivors, with_age, with_run
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +198,11 @@ def test_the_run_is_named_by_its_input_in_any_order() -> None:
     assert name == run_of(records.reverse(), ["surname"], links.reverse())
     assert name != run_of(records, ["surname"], None)
     assert name != run_of(records.with_columns(surname=pl.lit("z")), ["surname"], links)
+
+
+def test_an_id_is_as_old_as_the_run_that_gave_it_out() -> None:
+    rows = [("r1", "a", "birth", None, "a", -1), ("r2", "b", "split", "a", "b", 3), ("r3", "b", "move", "a", "b", 4)]
+    history = pl.DataFrame(rows, schema={**HISTORY_SCHEMA, "links_version": pl.Int64}, orient="row")
+    known = pl.DataFrame({"record_id": ["1", "2", "3"], "customer_id": ["b", "a", "c"]})
+    assert with_age(known, history)["born"].to_list() == [3, -1, None]
+    assert with_age(known, None)["born"].to_list() == [None, None, None]

@@ -17,7 +17,7 @@ from cer_assets.identity import CUSTOMER_FIELDS, Model, Resolution, evaluate_lin
 from cer_assets.identity.charts import blocking_rules, cluster_sizes, id_churn, pair_waterfall, score_histogram
 from cer_assets.identity.explain import explain_clusters, explain_pairs
 from cer_assets.identity.households import households
-from cer_assets.identity.ids import survivors
+from cer_assets.identity.ids import survivors, with_age, with_run
 from cer_assets.identity.standardise import standardise
 from cer_assets.identity.survivorship import golden_table
 
@@ -150,16 +150,14 @@ def resolution(context: dg.AssetExecutionContext, home: Home, engine: Engine) ->
     learned = Model.from_files(home.models.load("identity_model"))
     with engine.over() as con:
         bound = home.read("identity.constraints")
-        found = resolve_all(everyone, learned, known, con, bound, edges)
+        aged = None if known is None else with_age(known, history)
+        found = resolve_all(everyone, learned, aged, con, bound, edges)
         waterfall = _closest_call(everyone, found, known, bound, learned, con)
     version = -1 if known is None else home.lake.version("identity.links")
-    happened = found.history.with_columns(links_version=pl.lit(version, pl.Int64))
-    if history is not None:
-        # What another run wrote that started from these very links and was killed before it could replace them.
-        happened = pl.concat([history.filter(pl.col("links_version") != version), happened])
+    assert version is not None
     # Links come last: a run that is killed before them starts again from the links it started from.
     yield dg.Output(
-        happened.sort("links_version", *found.history.columns),
+        with_run(history, found.history, version),
         "identity__history",
         metadata={"events": table(_events(found.history)), "ids": picture(id_churn(found.history))},
     )
