@@ -28,7 +28,6 @@ EVENTS = ("birth", "merge", "split", "move", "end")
 _LOG = alt.Scale(type="symlog")
 _THOUSANDS = "datum.value < 1e3 ? datum.value : datum.value < 1e6 ? datum.value / 1e3 + 'k' : datum.value / 1e6 + 'M'"
 _COUNTS = alt.Axis(labelExpr=_THOUSANDS, values=[0, *(10**n for n in range(10))])
-_SHARE = alt.Axis(format=".0%")
 
 
 def weights_chart(model: Model) -> alt.Chart:
@@ -118,27 +117,6 @@ def quality_intervals(facts: Mapping[str, Any]) -> alt.LayerChart:
     value = base.mark_point(filled=True, size=90, opacity=1).encode(x=alt.X("value:Q", scale=scale))
     text = base.mark_text(dy=-14, align="right").encode(x=alt.value(WIDTH - 4), text="text:N")
     return alt.LayerChart(layer=[interval, value, text], title=title).properties(width=WIDTH, height=110)
-
-
-def quality_over_cut(curve: pl.DataFrame, model: Model) -> alt.LayerChart:
-    """Precision and recall as they would be at other cuts, and the cut that was chosen.
-
-    Args:
-        curve: cut, precision, recall and, where there is more to draw, further shares (f1); a row per cut.
-        model: whose cut is drawn.
-    """
-    shares = [c for c in curve.columns if c in ("precision", "recall", "f1")]
-    lines = (
-        alt.Chart(curve.unpivot(shares, index="cut", variable_name="figure", value_name="share"))
-        .mark_line(point=len(curve) < 40)
-        .encode(
-            x=alt.X("cut:Q", title="cut: mean score from which groups are joined", scale=alt.Scale(domain=[0, 1])),
-            y=alt.Y("share:Q", title="share of pairs", axis=_SHARE, scale=alt.Scale(zero=False)),
-            color=alt.Color("figure:N", title=None, sort=shares, legend=alt.Legend(orient="bottom")),
-        )
-    )
-    title = f"Precision and recall over the cut; chosen: {model.cut:.2f}"
-    return alt.LayerChart(layer=[lines, _cut(model.cut)], title=title).properties(width=WIDTH, height=HEIGHT)
 
 
 def blocking_rules(blocking: pl.DataFrame) -> alt.HConcatChart:

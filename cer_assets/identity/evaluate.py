@@ -1,20 +1,8 @@
-"""How good links are: against the truth, or by audited pairs where there is none; nothing is linked here."""
+"""How good links are against the truth; where there is none, `curve` tells it from audited pairs."""
 
 from typing import Any
 
 import polars as pl
-
-from cer_assets.identity.curve import OF_SCORES, Curve
-from cer_assets.identity.labels import AUDIT, effective
-
-AUDITED_SCHEMA = {
-    "metric": pl.String,
-    "value": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "weighted": pl.Float64,
-    "labels": pl.Int64,
-}
 
 
 def evaluate_links(links: pl.DataFrame, truth: pl.DataFrame) -> dict[str, Any]:
@@ -75,47 +63,6 @@ def bcubed(found: pl.Series, true: pl.Series) -> dict[str, float]:
         recall=(n * n / n.sum().over("true")).sum() / n.sum(),
     ).row(0)
     return _figures(precision, recall)
-
-
-def audited(labels: pl.DataFrame, scores: pl.DataFrame, cut: float) -> pl.DataFrame:
-    """Precision and recall of the scored pairs that are put together, by audit labels; no truth is needed.
-
-    Args:
-        labels: as for `labels.effective`; of these the audit labels with a sure answer count.
-        scores: `record_a` < `record_b`, `score` of all candidate pairs, or of those from a floor on: then recall is
-            among these; and, if the pairs are not put together by score, `together`.
-        cut: pairs are put together that score at least this.
-
-    Returns:
-        metric (precision, recall), value, low, high (the 95% interval of `curve.Curve`), weighted (the plain share of
-        the labels, each counted by its weight: Hajek's estimate, without a model of scores), labels; nulls without
-        labels to go by.
-    """
-    pair = ["record_a", "record_b"]
-    joined = pl.col("together") if "together" in scores.columns else pl.col("score") >= cut
-    pairs = scores.select(*pair, "score", together=joined)
-    sure = effective(labels).filter(pl.col("drawn") == AUDIT, pl.col("answer") != "unsure")
-    told = sure.join(pairs, on=pair, how="left", maintain_order="left").select(
-        score=pl.col("score").fill_null(0.0),
-        together=pl.col("together").fill_null(value=False),
-        match=pl.col("answer") == "match",
-        weight=pl.col("weight").fill_null(1.0),
-    )
-    if told.is_empty():
-        rows = [(metric, None, None, None, None, 0) for metric in ("precision", "recall")]
-        return pl.DataFrame(rows, AUDITED_SCHEMA, orient="row")
-    curve = Curve.fitted(told["score"].to_numpy(), told["match"].to_numpy(), OF_SCORES)
-    figures = curve.figures(pairs["score"].to_numpy(), pairs["together"].to_numpy())
-    weight = pl.col("weight")
-    right = weight.filter("match", "together").sum()
-    weighted = told.select(
-        precision=right / weight.filter("together").sum(), recall=right / weight.filter("match").sum()
-    ).fill_nan(None)
-    rows = [
-        (metric, of["value"], of["low"], of["high"], weighted[metric].item(), len(told))
-        for metric, of in figures.items()
-    ]
-    return pl.DataFrame(rows, AUDITED_SCHEMA, orient="row")
 
 
 def _cells(found: pl.Series, true: pl.Series) -> pl.DataFrame:

@@ -1,13 +1,11 @@
 from itertools import combinations
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cer_assets.identity import bcubed, evaluate_links, pairwise
-from cer_assets.identity.evaluate import audited
 
 labels = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12)
 
@@ -42,40 +40,3 @@ def test_a_truth_of_other_records_is_refused() -> None:
     truth = pl.DataFrame({"record_id": ["b"], "person_id": ["1"]})
     with pytest.raises(ValueError, match="none of the linked records"):
         evaluate_links(links, truth)
-
-
-def scored(seed: int) -> tuple[pl.DataFrame, np.ndarray]:
-    """Two thousand pairs, most of them plainly apart, and which are matches: a match as often as its score says."""
-    rng = np.random.default_rng(seed)
-    score = np.concatenate([rng.beta(0.3, 12, 1_500), rng.beta(12, 0.3, 500)])
-    numbers = np.arange(len(score))
-    frame = pl.DataFrame({"record_a": numbers, "record_b": numbers + 10_000, "score": score})
-    return frame, rng.random(len(score)) < score
-
-
-def test_audited_pairs_say_how_good_the_links_are() -> None:
-    inside = 0
-    for seed in range(20):
-        scores, match = scored(seed)
-        rng = np.random.default_rng(seed)
-        drawn = np.concatenate([rng.choice(1_500, 8, replace=False), 1_500 + rng.choice(500, 8, replace=False)])
-        labels = scores[drawn].select(
-            "record_a",
-            "record_b",
-            answer=pl.Series(np.where(match[drawn], "match", "distinct")),
-            drawn=pl.lit("audit"),
-            weight=pl.Series([1_500 / 8] * 8 + [500 / 8] * 8),
-        )
-        told = {row["metric"]: row for row in audited(labels, scores, 0.5).to_dicts()}
-        together = (scores["score"] >= 0.5).to_numpy()
-        truth = {"precision": match[together].mean(), "recall": (match & together).sum() / match.sum()}
-        inside += sum(told[m]["low"] <= truth[m] <= told[m]["high"] for m in truth)
-        assert all(row["low"] <= row["value"] <= row["high"] and row["labels"] == 16 for row in told.values())
-    assert inside >= 36
-
-
-def test_without_audit_labels_there_is_no_figure() -> None:
-    labels = pl.DataFrame({"record_a": [1], "record_b": [10_001], "answer": ["match"], "drawn": ["dedupe"]})
-    told = audited(labels, scored(0)[0], 0.5)
-    assert told["value"].null_count() == 2
-    assert told["labels"].sum() == 0
