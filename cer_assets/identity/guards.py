@@ -6,9 +6,9 @@ Nothing is linked or mended here.
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 import duckdb
 import polars as pl
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 class Bounds:
     """How much of each trouble is let through; a value above its bound fails.
 
-    Shares of customers are granted two standard errors more: among few customers one is no sign yet.
+    Shares are granted two standard errors more, by the number of customers: among few customers one is no sign yet.
     """
 
     merged_homes: float = 0.05
@@ -41,11 +41,17 @@ class Bounds:
     records_of_a_customer: int = 40
     """More is a shop's card or a default value, and what hangs on it (consents, value) is nobody's."""
     jump: float = 0.10
-    """Share of the customers before. Beyond what new records explain the number moves only with the model; training
-    anew moves it by a few in a hundred."""
+    """Share of the customers before. Beyond what new, changed and withdrawn records explain the number moves only with
+    the model; training anew moves it by a few in a hundred."""
     changed_ids: float = 0.10
-    """Share of the records known before. Whatever is kept under an id elsewhere (lists, campaigns) loses so much;
-    training anew costs a few in a hundred."""
+    """Share of the records known before that are still there. Whatever is kept under an id elsewhere (lists, campaigns)
+    loses so much; training anew costs a few in a hundred."""
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that nothing could keep."""
+        wrong = [f"{name}: {bound}" for name, bound in asdict(self).items() if not bound >= 0]
+        if wrong:
+            raise ValueError(f"bounds: {', '.join(wrong)}; each must be 0 or more")
 
 
 BOUNDS = Bounds()
@@ -86,30 +92,18 @@ class Guarded:
 
 @dataclass(frozen=True)
 class _Finding:
-    """One guard's value and the query of its offenders: customer_id, worth."""
+    """One guard's value and the query of its offenders: customer_id, worth; with the query's parameters."""
 
     guard: str
     value: float | None
     bound: float
     sentence: str
     offenders: str | None = None
+    parameters: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def passed(self) -> bool:
         return self.value is None or self.value <= self.bound
-
-
-def measure(
-    records: pl.DataFrame,
-    links: pl.DataFrame,
-    edges: pl.DataFrame,
-    model: Model,
-    known_links: pl.DataFrame | None = None,
-    bounds: Bounds = BOUNDS,
-    connection: duckdb.DuckDBPyConnection | None = None,
-) -> pl.DataFrame:
-    """The figures of `guard` alone: guard, value, bound, passed, sentence."""
-    return guard(records, links, edges, model, known_links, bounds, connection).figures
 
 
 def guard(
@@ -127,7 +121,7 @@ def guard(
     passes.
 
     Args:
-        records: `record_id` and the model's columns.
+        records: `record_id` and the model's columns; a record that links know and that is not here was withdrawn.
         links: record_id, customer_id and, where known, fingerprint.
         edges: record_a, record_b, score, as in `Resolution.edges`.
         model: whose fields say what is a name, a date, an e-mail address and so on.
@@ -145,7 +139,7 @@ def guard(
                 _junk_contact(cursor, model.fields, bounds),
                 _bridges(cursor, edges, bounds),
                 _size_cap(cursor, links, bounds),
-                *_against_the_run_before(cursor, links, known_links, bounds),
+                *_against_the_run_before(cursor, records, links, known_links, bounds),
             ]
             offenders = _offenders(cursor, [f for f in findings if not f.passed])
         finally:
@@ -175,8 +169,9 @@ def _offenders(cursor: duckdb.DuckDBPyConnection, failed: Sequence[_Finding]) ->
         cursor.sql(
             f"""
             select customer_id::varchar as customer_id, worth::bigint as worth from ({f.offenders})
-            order by worth desc, customer_id limit {OFFENDERS}
-            """
+            order by worth desc, customer_id limit $most
+            """,
+            params={**f.parameters, "most": OFFENDERS},
         )
         .pl()
         .select(pl.lit(f.guard).alias("guard"), "customer_id", "worth")
@@ -188,7 +183,7 @@ def _offenders(cursor: duckdb.DuckDBPyConnection, failed: Sequence[_Finding]) ->
 
 def _columns(fields: Sequence[MatchField], kinds: Sequence[Kind]) -> list[str]:
     """What `members` calls the fields of these kinds."""
-    return [f"f{i}" for i, field in enumerate(fields) if field.kind in kinds]
+    return [f"f{i}" for i, match_field in enumerate(fields) if match_field.kind in kinds]
 
 
 def _create_members(
@@ -205,10 +200,10 @@ def _create_members(
     cursor.register("guarded_links", links.select("record_id", "customer_id"))
     standard = exp.select("r.record_id", "l.customer_id").from_("guarded_records as r")
     standard = standard.join("several as l", on="l.record_id = r.record_id")
-    for i, field in enumerate(fields):
-        if field.kind not in (*NAMES, *DATES, *CONTACTS, *HOMES):
+    for i, match_field in enumerate(fields):
+        if match_field.kind not in (*NAMES, *DATES, *CONTACTS, *HOMES):
             continue
-        value = rename(KINDS[field.kind].standard, lambda _, _name, raw=f"raw{i}": f"r.{raw}")
+        value = rename(KINDS[match_field.kind].standard, lambda _, _name, raw=f"raw{i}": f"r.{raw}")
         standard = standard.select(exp.alias_(value, f"f{i}"))
     names = ", ".join(_columns(fields, NAMES)) or "null"
     cursor.execute(
@@ -228,9 +223,9 @@ def _create_members(
         cursor.unregister(view)
 
 
-def _one(cursor: duckdb.DuckDBPyConnection, query: str) -> tuple[float, ...]:
+def _one(cursor: duckdb.DuckDBPyConnection, query: str, **parameters: float) -> tuple[float, ...]:
     """The figures of a query of one row, nulls as 0."""
-    (row,) = cursor.execute(query).fetchall()
+    (row,) = cursor.execute(query, parameters).fetchall()
     return tuple(0.0 if value is None else float(value) for value in row)
 
 
@@ -240,7 +235,7 @@ def _share(part: float, whole: float) -> float:
 
 def _granted(bound: float, whole: float) -> float:
     """The bound of a share, and two standard errors of it among so many customers."""
-    return round(bound + 2 * math.sqrt(bound * (1 - bound) / whole), 6) if whole else bound
+    return round(bound + 2 * math.sqrt(max(bound * (1 - bound), 0.0) / whole), 6) if whole else bound
 
 
 def _absent(guard: str, bound: float, reason: str) -> _Finding:
@@ -272,13 +267,14 @@ def _merged_homes(cursor: duckdb.DuckDBPyConnection, fields: Sequence[MatchField
             select l.customer_id, l.words as l_words, r.words as r_words
             from members as l
             join members as r
-                on l.customer_id = r.customer_id and r.place > l.place and r.place <= l.place + {NEIGHBOURS}
+                on l.customer_id = r.customer_id and r.place > l.place and r.place <= l.place + $neighbours
             where {_either(f"l.{s} = r.{s}" for s in shared)} and {other_day} and not {same_day}
         )
         select customer_id, count(*) as worth from one_home
         where {_has_other_word("l_words", "r_words")} and {_has_other_word("r_words", "l_words")}
         group by customer_id
-        """
+        """,
+        {"neighbours": NEIGHBOURS, "names_apart": NAMES_APART},
     )
     merged, several = _one(
         cursor,
@@ -293,10 +289,10 @@ def _merged_homes(cursor: duckdb.DuckDBPyConnection, fields: Sequence[MatchField
 
 
 def _has_other_word(words: str, others: str) -> str:
-    """SQL: some word has no counterpart among the others."""
+    """SQL: some word has no counterpart among the others; takes the parameter `names_apart`."""
     return f"""
         len(list_filter({words}, lambda x: list_max(list_transform({others},
-        lambda y: jaro_winkler_similarity(x, y))) < {NAMES_APART})) > 0
+        lambda y: jaro_winkler_similarity(x, y))) < $names_apart)) > 0
     """
 
 
@@ -326,30 +322,31 @@ def _junk_contact(cursor: duckdb.DuckDBPyConnection, fields: Sequence[MatchField
         f"Inside a customer one e-mail, phone or code stands beside {value:.0f} different names at most, told by their "
         f"initials; more than {bound} say that a default value glued people together."
     )
-    return _Finding(name, value, bound, sentence, f"from names_on_contacts where worth > {bound}")
+    return _Finding(name, value, bound, sentence, "from names_on_contacts where worth > $bound", {"bound": bound})
 
 
 def _bridges(cursor: duckdb.DuckDBPyConnection, edges: pl.DataFrame, bounds: Bounds) -> _Finding:
     """Two records that have nothing to do with each other, put together by a third that is tied to both."""
     cursor.register("guarded_edges", edges.select("record_a", "record_b", "score"))
     cursor.execute(
-        f"""
+        """
         create or replace temp table inside as
         select l.customer_id, l.record_id as one, r.record_id as other, e.score
         from guarded_edges as e
         join members as l on l.record_id = e.record_a
         join members as r on r.record_id = e.record_b and r.customer_id = l.customer_id
-        where e.score >= {NEAR_NOTHING}
-        """
+        where e.score >= $near_nothing
+        """,
+        {"near_nothing": NEAR_NOTHING},
     )
     cursor.unregister("guarded_edges")
     cursor.execute(
-        f"""
+        """
         create or replace temp table bridged as
         with seen as (select one, other from inside union all select other, one from inside),
         tied as (
-            select one, other from inside where score >= {TIED}
-            union all select other, one from inside where score >= {TIED}
+            select one, other from inside where score >= $tied
+            union all select other, one from inside where score >= $tied
         ),
         customers as (select customer_id, count(*) as records from members group by customer_id having count(*) > 2),
         scored as (select customer_id, count(*) as pairs from inside group by customer_id),
@@ -361,7 +358,7 @@ def _bridges(cursor: duckdb.DuckDBPyConnection, edges: pl.DataFrame, bounds: Bou
             select l.customer_id, l.record_id as one, r.record_id as other
             from members as l semi join gappy using (customer_id)
             join members as r
-                on l.customer_id = r.customer_id and r.place > l.place and r.place <= l.place + {NEIGHBOURS}
+                on l.customer_id = r.customer_id and r.place > l.place and r.place <= l.place + $neighbours
             anti join seen on seen.one = l.record_id and seen.other = r.record_id
         ),
         held as (
@@ -371,15 +368,17 @@ def _bridges(cursor: duckdb.DuckDBPyConnection, edges: pl.DataFrame, bounds: Bou
             join tied as far on far.one = near.other and far.other = apart.other
         )
         select customer_id, count(*) as worth from held group by customer_id
-        """
+        """,
+        {"tied": TIED, "neighbours": NEIGHBOURS},
     )
     bridged, pairs, three = _one(
         cursor,
-        f"""
+        """
         with sized as (select *, count(*) over (partition by customer_id) as records from members)
-        select (select sum(worth) from bridged), sum(least(records - place, {NEIGHBOURS})), count(distinct customer_id)
+        select (select sum(worth) from bridged), sum(least(records - place, $neighbours)), count(distinct customer_id)
         from sized where records > 2
         """,
+        neighbours=NEIGHBOURS,
     )
     value, bound = _share(bridged, pairs), _granted(bounds.bridged, three)
     sentence = (
@@ -394,87 +393,121 @@ def _size_cap(cursor: duckdb.DuckDBPyConnection, links: pl.DataFrame, bounds: Bo
     (several,) = _one(cursor, "select max(records) from (select count(*) as records from members group by customer_id)")
     value = max(several, float(min(len(links), 1)))
     sentence = f"The largest customer is made of {value:.0f} records; at most {bound} may be one person's."
-    offenders = f"select customer_id, count(*) as worth from members group by customer_id having count(*) > {bound}"
-    return _Finding("size_cap", value, bound, sentence, offenders)
+    offenders = "select customer_id, count(*) as worth from members group by customer_id having count(*) > $bound"
+    return _Finding("size_cap", value, bound, sentence, offenders, {"bound": bound})
 
 
 def _against_the_run_before(
-    cursor: duckdb.DuckDBPyConnection, links: pl.DataFrame, known_links: pl.DataFrame | None, bounds: Bounds
+    cursor: duckdb.DuckDBPyConnection,
+    records: pl.DataFrame,
+    links: pl.DataFrame,
+    known_links: pl.DataFrame | None,
+    bounds: Bounds,
 ) -> list[_Finding]:
     """The two guards of change: the number of customers, and whose id is another now."""
     if known_links is None or known_links.is_empty():
         reason = "there was no run before"
         return [_absent("customer_jump", bounds.jump, reason), _absent("ids_changed", bounds.changed_ids, reason)]
-    _create_fates(cursor, links, known_links)
-    before, now, new, gone, moved, known = _one(
-        cursor,
-        """
-        select count(distinct before), count(distinct now), count(*) filter (where before is null or changed),
-            count(*) filter (where now is null), count(*) filter (where before != now), count(before)
-        from fates
-        """,
+    _create_fates(cursor, records, links, known_links)
+    change = _Change(
+        *_one(
+            cursor,
+            """
+            select count(distinct before) filter (where stays), count(distinct now) filter (where stays),
+                count(*) filter (where stays), count(*) filter (where stays and before is distinct from now),
+                count(*) filter (where before is null), count(*) filter (where changed),
+                count(*) filter (where before is not null and not stays)
+            from fates
+            """,
+        )
     )
-    return [
-        _customer_jump(before, now, new, gone, bounds.jump),
-        _ids_changed(moved, new, gone, known, bounds.changed_ids),
-    ]
+    return [_customer_jump(change, bounds.jump), _ids_changed(change, bounds.changed_ids)]
 
 
-def _create_fates(cursor: duckdb.DuckDBPyConnection, links: pl.DataFrame, known_links: pl.DataFrame) -> None:
-    """Create `fates`: per record its customer `before` and `now`, and whether its values `changed`.
+@dataclass(frozen=True)
+class _Change:
+    """Counts of what became of the run before; all but `new` and `gone` among the records that stay."""
+
+    before: float
+    """Customers before,"""
+    now: float
+    """and now."""
+    stay: float
+    """Records known before that were not withdrawn."""
+    moved: float
+    """Records under another id, or none."""
+    new: float
+    """Records that were not known."""
+    changed: float
+    """Records whose values are others."""
+    gone: float
+    """Records known before that were withdrawn."""
+
+    @property
+    def causes(self) -> str:
+        return f"{self.new:.0f} new, {self.changed:.0f} changed and {self.gone:.0f} withdrawn records"
+
+
+def _create_fates(
+    cursor: duckdb.DuckDBPyConnection, records: pl.DataFrame, links: pl.DataFrame, known_links: pl.DataFrame
+) -> None:
+    """Create `fates`: per record its customer `before` and `now`, whether its values `changed`, and whether it `stays`.
 
     With a new model every fingerprint is another: then none says that values changed.
     """
     for name, frame in (("links_now", links), ("links_before", known_links)):
         fingerprint = pl.col("fingerprint") if "fingerprint" in frame.columns else pl.lit(None, pl.String)
         cursor.register(name, frame.select("record_id", "customer_id", fingerprint.alias("fingerprint")))
+    cursor.register("records_now", records.select("record_id"))
     cursor.execute(
         """
         create or replace temp table fates as
         with fates as (
             select b.customer_id as before, n.customer_id as now,
+                b.record_id is not null and r.record_id is not null as stays,
                 coalesce(b.fingerprint != n.fingerprint, false) as changed
-            from links_before as b full join links_now as n on b.record_id = n.record_id
+            from links_before as b
+            full join links_now as n on b.record_id = n.record_id
+            left join records_now as r on r.record_id = b.record_id
         )
-        select
-            before, now,
-            changed and bool_or(before is not null and now is not null and not changed) over () as changed
-        from fates
+        select before, now, stays, stays and changed and bool_or(stays and not changed) over () as changed from fates
         """
     )
-    for name in ("links_now", "links_before"):
+    for name in ("links_now", "links_before", "records_now"):
         cursor.unregister(name)
 
 
-def _customer_jump(before: float, now: float, new: float, gone: float, bound: float) -> _Finding:
-    """A new or changed record adds or joins one customer at most; one that is gone takes one away at most."""
-    beyond = max(now - (before + new), before - new - gone - now, 0.0)
-    value = _share(beyond, before)
+def _customer_jump(change: _Change, bound: float) -> _Finding:
+    """A new or changed record may join two customers, a changed or withdrawn one may have held one together."""
+    fewer = change.before - change.now - change.new - change.changed
+    more = change.now - change.before - change.gone - change.changed
+    beyond = max(fewer, more, 0.0)
+    value, bound = _share(beyond, change.before), _granted(bound, change.before)
     sentence = (
-        f"{before:.0f} customers before, {now:.0f} now; {new:.0f} new or changed records and {gone:.0f} gone leave "
-        f"{beyond:.0f} unexplained, {value:.2%} of those before; at most {bound:.2%} may be."
+        f"The records that stay were {change.before:.0f} customers before and are {change.now:.0f} now; "
+        f"{change.causes} leave {beyond:.0f} unexplained, {value:.2%} of those before; at most {bound:.2%} may be."
     )
     offenders = """
         select customer_id, max(others) as worth
         from (
-            select now as customer_id, count(distinct before) - 1 as others from fates group by now
-            union all select before, count(distinct now) - 1 from fates group by before
+            select now as customer_id, count(distinct before) - 1 as others from fates where stays group by now
+            union all select before, count(distinct now) - 1 from fates where stays group by before
         )
         where customer_id is not null and others > 0 group by customer_id
     """
     return _Finding("customer_jump", value, bound, sentence, offenders)
 
 
-def _ids_changed(moved: float, new: float, gone: float, known: float, bound: float) -> _Finding:
-    """A new or changed record may move one that was known; whatever is gone lost its id."""
-    beyond = max(moved - new, 0.0) + gone
-    value = _share(beyond, known)
+def _ids_changed(change: _Change, bound: float) -> _Finding:
+    """A new, changed or withdrawn record may move one that stays; records move by customers, so these are counted."""
+    beyond = max(change.moved - change.new - change.changed - change.gone, 0.0)
+    value, bound = _share(beyond, change.stay), _granted(bound, change.before)
     sentence = (
-        f"Of {known:.0f} records known before {moved:.0f} are under another id and {gone:.0f} are gone; {new:.0f} new "
-        f"or changed records leave {value:.2%} unexplained; at most {bound:.2%} may be."
+        f"Of {change.stay:.0f} records known before that stay {change.moved:.0f} are under another id or none; "
+        f"{change.causes} leave {value:.2%} unexplained; at most {bound:.2%} may be."
     )
     offenders = """
         select before as customer_id, count(*) as worth from fates
-        where before is not null and before is distinct from now group by before
+        where stays and before is distinct from now group by before
     """
     return _Finding("ids_changed", value, bound, sentence, offenders)
