@@ -12,9 +12,28 @@ import dataframely as dy
 import polars as pl
 
 EVENT_KINDS = ("view", "search", "cart", "email_open", "email_click")
-ANSWERS = ("match", "distinct", "unsure", "must_link", "cannot_link", "withdrawn")
-DRAWN = ("dedupe", "uncertain", "audit", "repeat", "rule", "steward")
 LINEAGE = ("delivered_on", "file", "file_line")
+
+PAIR_ANSWERS = (
+    (MUST_LINK := "must_link"),
+    (MATCH := "match"),
+    (UNSURE := "unsure"),
+    (DISTINCT := "distinct"),
+    (CANNOT_LINK := "cannot_link"),
+    (WITHDRAWN := "withdrawn"),
+)
+"""What may be said of a pair of records, from the boldest to the most cautious answer; the last takes one back."""
+
+PAIR_DRAWN = (
+    (DEDUPE := "dedupe"),
+    (UNCERTAIN := "uncertain"),
+    (AUDIT := "audit"),
+    (REPEAT := "repeat"),
+    "rule",
+    "steward",
+)
+"""How a pair came to be asked about: by dedupe; as an uncertain one of the candidates; at random, to say how good the
+links are; once again, unannounced, to say how good the answers are; by a rule; by a steward's own choice."""
 
 _EARLIEST = dt.datetime(1990, 1, 1)
 
@@ -231,10 +250,12 @@ class PairLabel(Delivered):
         check={"expected another record than record_a": lambda b: b != pl.col("record_a")},
         description="another record, `source:source_id`",
     )
-    answer = dy.String(check=_one_of(ANSWERS), description=", ".join(ANSWERS))
-    by = _personal("who answered")
+    answer = dy.String(check=_one_of(PAIR_ANSWERS), description=", ".join(PAIR_ANSWERS))
+    by = dy.String(primary_key=True, metadata={"personal": True}, description="who answered")
     at = _moment("when it was answered, local time", key=True)
-    drawn = dy.String(nullable=True, check=_one_of(DRAWN), description=f"how the pair was chosen: {', '.join(DRAWN)}")
+    drawn = dy.String(
+        nullable=True, check=_one_of(PAIR_DRAWN), description=f"how the pair was chosen: {', '.join(PAIR_DRAWN)}"
+    )
     weight = dy.Float64(nullable=True, min=0, description="of an audit question, how many pairs it stands for")
 
 

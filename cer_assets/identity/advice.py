@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from cer_assets.feeds.contracts import AUDIT, MATCH, UNSURE
 from cer_assets.identity.cluster import MILLION
-from cer_assets.identity.labels import AUDIT, REPEAT, RULE, TEACHES
+from cer_assets.identity.curve import wilson
+from cer_assets.identity.labels import PAIR, RULE, TEACHES, agreement, standing
 from cer_assets.identity.queue import SURE, Board, HasCut, decisions, on_positions, said_by_people
 
 UNCERTAIN = 0.1
@@ -16,9 +18,6 @@ UNCERTAIN = 0.1
 
 RECENT = 50
 """Answers that tell whether the model is still surprised."""
-
-Z95 = 1.959964
-"""The 97.5th percentile of the standard normal distribution."""
 
 QUALITY = pl.Schema(
     {
@@ -41,74 +40,40 @@ def label_quality(labels: pl.DataFrame) -> pl.DataFrame:
         labels: record_a, record_b, answer, by, at, drawn; every event, also those that newer ones replaced.
 
     Returns:
-        Two rows. compared: `repeats` (an answer asked again, beside the answer before it) and `labellers` (the first
-        answers of two people about one pair); pairs compared, of these agreed; unsure (comparisons left out because one
-        of the two was); agreement with its 95% interval low, high (Wilson 1927); wrong: the share of wrong answers that
-        this agreement means if both answers err alike and apart, e where 2 e (1 - e) = 1 - agreement. Null without
-        pairs.
+        Two rows. compared: `repeats` (an answer asked again, beside the answer before it: `labels.agreement`) and
+        `labellers` (the first answers of two people about one pair); pairs compared, of these agreed; unsure
+        (comparisons left out because one of the two was); agreement with its 95% interval low, high (Wilson 1927);
+        wrong: the share of wrong answers that this agreement means if both answers err alike and apart, e where
+        2 e (1 - e) = 1 - agreement. Null without pairs.
     """
-    given = _events_of_people(labels)
-    # An answer that was taken back was a slip of the hand and says nothing about judgement.
-    next_one = pl.col("answer").shift(-1).over("record_a", "record_b", "by")
-    given = given.filter((next_one != "withdrawn").fill_null(value=True)).filter(pl.col("answer") != "withdrawn")
-    pair = ["record_a", "record_b"]
-    again = (
-        given.with_columns(before=pl.col("said").shift(1).over(pair), nth=pl.int_range(pl.len()).over(pair))
-        .filter(pl.col("drawn") == REPEAT, pl.col("nth") > 0)
-        .select("before", "said")
-    )
-    first = given.unique([*pair, "by"], keep="first", maintain_order=True)
-    two = first.join(first, on=pair, suffix="_b").filter(pl.col("by") < pl.col("by_b"))
+    repeated = agreement(labels).select("repeats", "agree", "unsure").sum().row(0)
+    first = _of_people(labels).unique([*PAIR, "by"], keep="first", maintain_order=True)
+    said = first.select(*PAIR, "by", said=pl.col("answer").replace(TEACHES))
+    two = said.join(said, on=PAIR, suffix="_b").filter(pl.col("by") < pl.col("by_b"))
+    sure = two.filter(pl.all_horizontal(pl.col("said", "said_b") != UNSURE))
+    agreed = sure.filter(pl.col("said") == pl.col("said_b"))
     return pl.DataFrame(
         [
-            _agreement("repeats", again["before"], again["said"]),
-            _agreement("labellers", two["said"], two["said_b"]),
+            _agreement("repeats", *repeated),
+            _agreement("labellers", len(sure), len(agreed), len(two) - len(sure)),
         ],
         schema=QUALITY,
         orient="row",
     )
 
 
-def _events_of_people(labels: pl.DataFrame) -> pl.DataFrame:
-    """Every answer of people, and what they took back, oldest first, and whether that says match or distinct."""
-    kinds = {"by": pl.String, "at": pl.Datetime("us"), "drawn": pl.String}
-    absent = [pl.lit(None, kind).alias(name) for name, kind in kinds.items() if name not in labels.columns]
-    taught = pl.col("answer").replace(TEACHES)
-    return (
-        labels.with_columns(absent)
-        .select(
-            "answer",
-            pl.col("by").fill_null(""),
-            "at",
-            "drawn",
-            record_a=pl.min_horizontal("record_a", "record_b"),
-            record_b=pl.max_horizontal("record_a", "record_b"),
-            said=pl.when(taught.is_in(SURE)).then(taught),
-        )
-        .filter(~pl.col("by").str.starts_with(RULE))
-        .sort("at", "record_a", "record_b", "by", "answer", "drawn", nulls_last=False)
-    )
+def _of_people(labels: pl.DataFrame) -> pl.DataFrame:
+    """What people said and did not take back, oldest first."""
+    return standing(labels).filter(~pl.col("by").str.starts_with(RULE))
 
 
-def _agreement(compared: str, one: pl.Series, other: pl.Series) -> tuple[Any, ...]:
-    sure = one.is_not_null() & other.is_not_null()
-    pairs, agreed = int(sure.sum()), int((one == other).fill_null(value=False).sum())
+def _agreement(compared: str, pairs: int, agreed: int, unsure: int) -> tuple[Any, ...]:
     if not pairs:
-        return compared, 0, 0, len(one), None, None, None, None
+        return compared, 0, 0, unsure, None, None, None, None
     share = agreed / pairs
     low, high = wilson(share, pairs)
     wrong = (1 - math.sqrt(max(0.0, 1 - 2 * (1 - share)))) / 2
-    return compared, pairs, agreed, len(one) - pairs, share, low, high, wrong
-
-
-def wilson(share: float, n: float) -> tuple[float, float]:
-    """The 95% interval of a share seen in `n` draws (Wilson, "Probable inference", 1927); `n` need not be whole."""
-    if n <= 0:
-        return 0.0, 1.0
-    centre = share + Z95**2 / (2 * n)
-    reach = Z95 * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
-    scale = 1 + Z95**2 / n
-    return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)
+    return compared, pairs, agreed, unsure, share, low, high, wrong
 
 
 @dataclass(frozen=True)
@@ -173,11 +138,10 @@ def stop_advice(
 
 def _surprises(board: Board, labels: pl.DataFrame, cut: float, learned_from: pl.DataFrame | None) -> dict[str, float]:
     """Among people's last answers: how many the model would have got wrong, and how many it should by its chances."""
-    pair = ["record_a", "record_b"]
-    newest = _events_of_people(labels).group_by(pair, maintain_order=True).agg(pl.col("at").last())
-    given = said_by_people(labels).drop_nulls("said").join(newest, on=pair, how="left").sort("at", *pair)
+    newest = _of_people(labels).group_by(PAIR).agg(pl.col("at").max())
+    given = said_by_people(labels).drop_nulls("said").join(newest, on=PAIR, how="left").sort("at", *PAIR)
     if learned_from is not None:
-        given = given.join(said_by_people(learned_from), on=[*pair, "said"], how="anti", maintain_order="left")
+        given = given.join(said_by_people(learned_from), on=[*PAIR, "said"], how="anti", maintain_order="left")
     last = on_positions(given.tail(RECENT), board.members).join(
         board.pairs.select("a", "b", "score"), on=["a", "b"], how="left"
     )
@@ -186,7 +150,7 @@ def _surprises(board: Board, labels: pl.DataFrame, cut: float, learned_from: pl.
     joined = chance >= cut
     return {
         "answers": len(last),
-        "surprises": int((joined != (last["said"] == "match").to_numpy()).sum()),
+        "surprises": int((joined != (last["said"] == MATCH).to_numpy()).sum()),
         "expected_surprises": math.fsum(np.where(joined, 1 - chance, chance)),
     }
 
@@ -198,7 +162,7 @@ def _audited(board: Board, labels: pl.DataFrame) -> dict[str, Any]:
     audited = on_positions(given, board.members).join(board.pairs, on=["a", "b"], how="semi").sort("a", "b")
     if audited.is_empty():
         return {"audited": 0, "audit_right": None, "audit_low": None, "audit_high": None}
-    right = ((audited["u"] == audited["v"]) == (audited["said"] == "match")).to_numpy()
+    right = ((audited["u"] == audited["v"]) == (audited["said"] == MATCH)).to_numpy()
     weight = audited["weight"].to_numpy()
     share = min(math.fsum(weight[right]) / math.fsum(weight), 1.0)
     low, high = wilson(share, math.fsum(weight) ** 2 / math.fsum(weight**2))
@@ -241,9 +205,8 @@ def retrain_due(labels: pl.DataFrame, learned_from: pl.DataFrame, at_least: int 
         learned_from: the events that the model was trained on.
         at_least: so many pairs make training due.
     """
-    pair = ["record_a", "record_b", "said"]
     now, then = (said_by_people(frame).drop_nulls("said") for frame in (labels, learned_from))
-    new = now.join(then, on=pair, how="anti")
+    new = now.join(then, on=[*PAIR, "said"], how="anti")
     if len(new) < at_least:
         return None
     counts = ", ".join(f"{len(new.filter(said=said))} {said}" for said in SURE)

@@ -24,6 +24,9 @@ SLIPS = np.array([1e-5, 0.0005, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.0
 SLIP = (0.25, 25.0)
 """Beta prior of how often a pair is two people that nothing in the records tells apart: one in a hundred."""
 
+Z95 = 1.959964
+"""The 97.5th percentile of the standard normal distribution."""
+
 MOST_CERTAIN = 1e-4
 """No score counts as more certain than this, either way."""
 
@@ -153,14 +156,21 @@ def log_odds(scores: Floats) -> Floats:
 
 
 def share(successes: int, trials: int) -> Mapping[str, float | None]:
-    """A share with its 95% interval by Wilson's score method (1927): `value`, `low`, `high`; nulls without a trial."""
+    """A share with its 95% interval (`wilson`): `value`, `low`, `high`; nulls without a trial."""
     if not trials:
         return {"value": None, "low": None, "high": None}
-    z = 1.959964
-    p, n = successes / trials, trials
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return _rounded(value=p, low=middle - half, high=middle + half)
+    low, high = wilson(successes / trials, trials)
+    return _rounded(value=successes / trials, low=low, high=high)
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """The 95% interval of a share seen in `n` draws (Wilson, "Probable inference", 1927); `n` need not be whole."""
+    if n <= 0:
+        return 0.0, 1.0
+    centre = share + Z95**2 / (2 * n)
+    reach = Z95 * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
+    scale = 1 + Z95**2 / n
+    return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)
 
 
 def _counted(scores: Floats, answers: Bools) -> tuple[Floats, Floats, Floats]:

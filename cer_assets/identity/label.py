@@ -23,8 +23,9 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from cer_assets.feeds.contracts import AUDIT, CANNOT_LINK, DISTINCT, MATCH, MUST_LINK, REPEAT, UNSURE
 from cer_assets.identity.advice import label_quality
-from cer_assets.identity.label_store import CannotLabel, Clock, LabelStore, open_questions, wall_clock
+from cer_assets.identity.label_store import LABELS, CannotLabel, Clock, LabelStore, open_questions, wall_clock
 from cer_assets.lake import Lake
 
 ZONE = "America/New_York"
@@ -42,9 +43,9 @@ KEYS = {
     "?": "this help",
     "q": "quit",
 }
-SAYS = {"m": "match", "d": "distinct", "u": "unsure", "M": "must_link", "D": "cannot_link"}
+SAYS = {"m": MATCH, "d": DISTINCT, "u": UNSURE, "M": MUST_LINK, "D": CANNOT_LINK}
 BINDING = "MD"
-BLIND = ("audit", "repeat")
+BLIND = (AUDIT, REPEAT)
 """Questions whose score is never shown: their answers measure the scores, and the answers themselves."""
 
 NOT_SHOWN = ("record_id", "source", "source_id", "changed_on")
@@ -353,6 +354,14 @@ def _records(lake: Lake, questions: pl.DataFrame) -> dict[str, Row]:
     return {row["record_id"]: row for row in found.iter_rows(named=True)}
 
 
+def _with_others(lake: Lake, events: pl.DataFrame) -> pl.DataFrame:
+    """The events of drops, and those of `identity.labels` by whoever makes no drops, such as a stand-in."""
+    if not lake.exists("identity.labels"):
+        return events
+    held = lake.scan("identity.labels").select(LABELS.names()).collect()
+    return pl.concat([events, held.join(events, on="by", how="anti", nulls_equal=True)])
+
+
 def _consequences(lake: Lake) -> dict[tuple[str, str], list[str]]:
     """What each answer would change, in words, by pair; as far as `insight.impact` has been built."""
     if not lake.exists("insight.impact"):
@@ -399,23 +408,23 @@ def _sit(chosen: argparse.Namespace, screen: Screen, clock: Clock) -> int:
             return 0
         sitting = Sitting(left.head(chosen.limit if chosen.limit is not None else len(left)).to_dicts(), store)
         # What this sitting's repeats say stays out until the end: it would tell which questions repeat.
-        desk = Desk(sitting, records, screen, quality_line(events), _consequences(lake))
+        desk = Desk(sitting, records, screen, quality_line(_with_others(lake, events)), _consequences(lake))
         try:
             with screen.taken():
                 desk.run()
         except KeyboardInterrupt:
             pass
-        screen.write(_farewell(sitting, len(left)))
+        screen.write(_farewell(sitting, len(left), quality_line(_with_others(lake, store.events()))))
         return 0
 
 
-def _farewell(sitting: Sitting, open_before: int) -> str:
+def _farewell(sitting: Sitting, open_before: int, quality: str) -> str:
     counts = {answer: sitting.done.count(answer) for answer in sorted({a for a in sitting.done if a is not None})}
     spoken = ", ".join(f"{count} {answer}" for answer, count in counts.items()) or "none"
     skipped = sitting.done.count(None)
     return (
         f"answers: {spoken}; {skipped} skipped, {open_before - sitting.answered} left. "
-        f"{quality_line(sitting.store.events())}.\nsaved under {sitting.store.folder}\n"
+        f"{quality}.\nsaved under {sitting.store.folder}\n"
     )
 
 

@@ -14,11 +14,12 @@ from typing import IO, Any
 
 import polars as pl
 
-from cer_assets.identity.labels import RULE
+from cer_assets.feeds.contracts import PAIR_ANSWERS, PAIR_DRAWN, REPEAT, WITHDRAWN
+from cer_assets.identity.labels import BINDING, INSTANT, PAIR, RULE, standing
 from cer_assets.lake.files import write_atomically
 
-ANSWERS = ("match", "distinct", "unsure", "must_link", "cannot_link")
-"""What a person may say of a pair."""
+SAYABLE = tuple(answer for answer in PAIR_ANSWERS if answer != WITHDRAWN)
+"""What a person may say of a pair; to withdraw is to take that back."""
 
 LABELS = pl.Schema(
     {
@@ -33,7 +34,6 @@ LABELS = pl.Schema(
 )
 
 _HANDLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
-_INSTANT = dt.timedelta(microseconds=1)
 
 Clock = Callable[[], dt.datetime]
 """Tells the time, with its zone."""
@@ -135,15 +135,15 @@ class LabelStore:
         Args:
             record_a: a record of the pair.
             record_b: the other one.
-            answer: one of `ANSWERS`.
+            answer: one of `SAYABLE`.
             drawn: how the pair was chosen.
             weight: how many scored pairs it stands for, where it is audited.
 
         Raises:
             CannotLabel: it could not be written; it is not kept.
         """
-        if answer not in ANSWERS:
-            raise ValueError(f"answer: expected one of {', '.join(ANSWERS)}")
+        if answer not in SAYABLE:
+            raise ValueError(f"answer: expected one of {', '.join(SAYABLE)}")
         self._append([self._event(record_a, record_b, answer, drawn, weight)])
 
     def take_back(self, record_a: str, record_b: str) -> None:
@@ -152,28 +152,30 @@ class LabelStore:
         Raises:
             CannotLabel: it could not be written; the answer still stands.
         """
-        withdrawn = self._event(record_a, record_b, "withdrawn", None, None)
+        withdrawn = self._event(record_a, record_b, WITHDRAWN, None, None)
         pair = (withdrawn["record_a"], withdrawn["record_b"])
         before = self._before_last(*pair)
-        again = [] if before is None else [{**before, "by": self.by, "at": withdrawn["at"] + _INSTANT}]
+        again = [] if before is None else [{**before, "by": self.by, "at": withdrawn["at"] + INSTANT}]
         self._append([withdrawn, *again])
 
     def _before_last(self, record_a: str, record_b: str) -> dict[str, Any] | None:
         """This labeller's answer that the newest one took the place of."""
         mine = self.events().filter(record_a=record_a, record_b=record_b, by=self.by).to_dicts()
-        standing: list[dict[str, Any]] = []
-        for event in mine:
-            if event["answer"] != "withdrawn":
-                standing.append(event)
-            elif standing:
-                standing.pop()
-        return standing[-2] if len(standing) > 1 else None
+        said: list[dict[str, Any]] = []
+        for event, before in zip(mine, [None, *mine], strict=False):
+            if event["answer"] != WITHDRAWN:
+                # What a withdrawal uncovered is said again and stands on top already.
+                uncovered = before and before["answer"] == WITHDRAWN and event["at"] == before["at"] + INSTANT
+                said += [] if uncovered and said else [event]
+            elif said:
+                said.pop()
+        return said[-2] if len(said) > 1 else None
 
     def _event(self, one: str, other: str, answer: str, drawn: str | None, weight: float | None) -> dict[str, Any]:
         # Two events never share their time, and a clock that is put back does not bring back older answers.
         at = self._clock().astimezone(dt.UTC)
         if self._written:
-            at = max(at, self._written[-1]["at"] + _INSTANT)
+            at = max(at, self._written[-1]["at"] + INSTANT)
         return {
             "record_a": min(one, other),
             "record_b": max(one, other),
@@ -220,7 +222,9 @@ def _events(path: Path) -> Iterator[dict[str, Any]]:
         except (ValueError, TypeError, AttributeError):
             continue
         texts = [event[name] for name in ("record_a", "record_b", "answer", "by")]
-        if at.tzinfo is not None and all(isinstance(text, str) for text in texts):
+        if at.tzinfo is None or not all(isinstance(text, str) for text in texts):
+            continue
+        if event["answer"] in PAIR_ANSWERS and event["drawn"] in (*PAIR_DRAWN, None):
             yield {**event, "at": at.astimezone(dt.UTC)}
 
 
@@ -232,17 +236,13 @@ def open_questions(questions: pl.DataFrame, events: pl.DataFrame) -> pl.DataFram
         events: record_a, record_b, answer, by, at, drawn: every answer so far.
 
     Returns:
-        the questions left; one that repeats an earlier answer is left until it was repeated.
+        the questions left; one that repeats an earlier answer is left until it was repeated, or settled for good.
     """
-    by = ["rank"] if "rank" in questions.columns else ["information", "record_a", "record_b"]
-    said = (
-        events.filter(~pl.col("by").str.starts_with(RULE))
-        .sort("at", nulls_last=False, maintain_order=True)
-        .unique(["record_a", "record_b", "by"], keep="last", maintain_order=True)
-        .filter(pl.col("answer") != "withdrawn")
-    )
-    pair, again = ["record_a", "record_b"], pl.col("drawn") == "repeat"
+    by = ["rank"] if "rank" in questions.columns else ["information", *PAIR]
+    said = standing(events).filter(~pl.col("by").str.starts_with(RULE))
+    again = pl.col("drawn") == REPEAT
     ordered = questions.sort(by, descending=[name == "information" for name in by])
-    new = ordered.filter(again.not_()).join(said, on=pair, how="anti", maintain_order="left")
-    repeated = ordered.filter(again).join(said.filter(again), on=pair, how="anti", maintain_order="left")
-    return ordered.join(pl.concat([new, repeated]).select(pair), on=pair, how="semi", maintain_order="left")
+    new = ordered.filter(again.not_()).join(said, on=PAIR, how="anti", maintain_order="left")
+    settled = said.filter(again | pl.col("answer").is_in(BINDING))
+    repeated = ordered.filter(again).join(settled, on=PAIR, how="anti", maintain_order="left")
+    return ordered.join(pl.concat([new, repeated]).select(PAIR), on=PAIR, how="semi", maintain_order="left")

@@ -3,10 +3,14 @@
 A label is an event that is only ever added: `record_a` < `record_b` (ids, never values), `answer` (match, distinct,
 unsure, must_link, cannot_link or withdrawn), `by`, `at`, `drawn` (how the pair was chosen: dedupe, uncertain, audit,
 repeat, rule, steward) and `weight` (of an audit label, how many candidate pairs it stands for). The newest event of a
-pair and a person is what that person says; `withdrawn` says nothing. Where `at` is missing, rows stand in the order in
-which they were given.
+pair and a person is what that person says; `withdrawn` says nothing.
+
+The order of rows means nothing. Events are ordered by `at`, those without it before all others. At one moment a blind
+repeat follows what it repeats, of other answers the more cautious follows the bolder (must_link, match, unsure,
+distinct, cannot_link), and a withdrawal follows all; what is then still equal goes by `by`, `drawn` and `weight`.
 """
 
+import datetime as dt
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
@@ -17,6 +21,20 @@ import polars as pl
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from cer_assets.feeds.contracts import (
+    AUDIT,
+    CANNOT_LINK,
+    DISTINCT,
+    LINEAGE,
+    MATCH,
+    MUST_LINK,
+    PAIR_ANSWERS,
+    REPEAT,
+    UNSURE,
+    WITHDRAWN,
+)
+from cer_assets.feeds.contracts import DEDUPE as DEDUPE
+from cer_assets.feeds.contracts import UNCERTAIN as UNCERTAIN
 from cer_assets.identity.fields import Kind, MatchField
 
 logger = logging.getLogger(__name__)
@@ -25,7 +43,8 @@ Pair = tuple[Any, Any]
 Labeller = Callable[[list[Pair]], Sequence[bool | None]]
 """Answers pairs of record ids: true for one person, false for two, null for unsure."""
 
-ANSWERS = {True: "match", False: "distinct", None: "unsure"}
+ANSWER_OF = {True: MATCH, False: DISTINCT, None: UNSURE}
+"""What a labeller's answer is called in a label."""
 
 RULE = "rule"
 """How `by` begins where no person gave the answer; such labels count less."""
@@ -33,24 +52,48 @@ RULE = "rule"
 RULE_PAIRS = 200
 """At most so many pairs come from each rule."""
 
-TEACHES = {"must_link": "match", "cannot_link": "distinct"}
+TEACHES = {MUST_LINK: MATCH, CANNOT_LINK: DISTINCT}
 """What a binding answer teaches; the others teach what they say."""
 
 BINDING = tuple(TEACHES)
 
-DEDUPE, UNCERTAIN, AUDIT, REPEAT = "dedupe", "uncertain", "audit", "repeat"
-"""How a pair was drawn: by dedupe; as an uncertain one of the candidates; at random, to say how good the links are; and
-once again, to say how good the answers are."""
+INSTANT = dt.timedelta(microseconds=1)
+"""So long after a withdrawal the answer before the one withdrawn is said again, where it is to stand again."""
 
-_CAUTION = ("must_link", "match", "unsure", "distinct", "cannot_link", "withdrawn")
-"""Of answers at one time the later of these wins."""
+PAIR = ("record_a", "record_b")
+
+_GIVEN = {"by": pl.String, "at": pl.Datetime("us"), "drawn": pl.String, "weight": pl.Float64}
+"""The columns that older labels lack."""
+
+
+def gathered(given: pl.DataFrame, held: pl.DataFrame | None, stand_in: str) -> pl.DataFrame:
+    """The labels to keep: what people delivered, and what rules and the stand-in said before.
+
+    People's answers come from their deliveries alone, so that one that was corrected or erased there is so here too.
+
+    Args:
+        given: people's labels as delivered; where it has lineage, the newest delivery of an event counts.
+        held: the labels kept so far, if there are any; only what rules and the stand-in said is taken from them.
+        stand_in: who is named in `by` where something answered in a person's place.
+
+    Returns:
+        record_a < record_b, answer, by, at, drawn, weight, each event once; ordered by at and the other columns.
+    """
+    events = _named(given)
+    if set(LINEAGE) <= set(given.columns):
+        events = events.sort(*LINEAGE).unique([*PAIR, "by", "at"], keep="last", maintain_order=True)
+    parts = [events.drop(LINEAGE, strict=False)]
+    if held is not None:
+        parts.append(_named(held).filter(_by_rule() | (pl.col("by") == stand_in)).drop(LINEAGE, strict=False))
+    return pl.concat(parts).unique().sort("at", *PAIR, "answer", "by", "drawn", "weight", nulls_last=False)
 
 
 def effective(labels: pl.DataFrame) -> pl.DataFrame:
     """What the labels come to: one row a pair that somebody answered and did not take back.
 
     Binding answers stand above others, people above rules, newer above older. A blind repeat never replaces what it
-    repeats: where the two differ, the answer is unsure. An audited pair stays audited, whoever answers it later.
+    repeats, whoever gave either, unless it binds: where the two differ, the answer is unsure. An audited pair stays
+    audited, whoever answers it later.
 
     Args:
         labels: `record_a`, `record_b`, `answer` and, as far as known, `by`, `at`, `drawn`, `weight`.
@@ -58,31 +101,46 @@ def effective(labels: pl.DataFrame) -> pl.DataFrame:
     Returns:
         record_a < record_b, answer (match, distinct, unsure), by, drawn, weight; by pair.
     """
-    said = _said(labels)
-    pair = ["record_a", "record_b"]
-    audits = said.filter(drawn=AUDIT).group_by(pair, maintain_order=True).last().select(*pair, audit_weight="weight")
+    events = standing(labels)
+    audits = (
+        events.filter(pl.col("drawn") == AUDIT, pl.col("weight").is_not_null())
+        .unique(PAIR, keep="last", maintain_order=True)
+        .select(*PAIR, audit_weight="weight")
+    )
+    newest = (
+        _said(events)
+        .sort(pl.col("answer").is_in(BINDING), ~_by_rule(), maintain_order=True)
+        .unique(PAIR, keep="last", maintain_order=True)
+    )
+    again = events.drop_nulls("repeats").select(*PAIR, again=_taught("answer"), order_again="order")
+    doubted = (
+        newest.filter(~pl.col("answer").is_in(BINDING))
+        .join(again, on=PAIR)
+        .filter(pl.col("order_again") > pl.col("order"), pl.col("again") != pl.col("answer"))
+        .select(*PAIR, doubted=pl.lit(value=True))
+        .unique()
+    )
     audited = pl.col("audit_weight").is_not_null()
     return (
-        said.sort(pl.col("answer").is_in(BINDING), ~_by_rule(), maintain_order=True)
-        .group_by(pair, maintain_order=True)
-        .last()
-        .join(audits, on=pair, how="left", maintain_order="left")
+        newest.join(audits, on=PAIR, how="left")
+        .join(doubted, on=PAIR, how="left")
         .select(
-            *pair,
-            answer=pl.when("repeats_otherwise").then(pl.lit("unsure")).otherwise(pl.col("answer").replace(TEACHES)),
+            *PAIR,
+            answer=pl.when("doubted").then(pl.lit(UNSURE)).otherwise(_taught("answer")),
             by="by",
             drawn=pl.when(audited).then(pl.lit(AUDIT)).otherwise("drawn"),
             weight=pl.when(audited).then("audit_weight").otherwise("weight"),
         )
-        .sort(pair)
+        .sort(PAIR)
     )
 
 
 def constraints(labels: pl.DataFrame) -> pl.DataFrame:
     """What must hold in every resolution: pairs that must be, and pairs that must not be one person.
 
-    Where a pair is held apart that a chain of others holds together, the older of these give way to the newer, and
-    their number is logged: one slip of the keyboard stops no run.
+    Where a pair is held apart that a chain of others holds together, the older of these give way to the newer (at one
+    moment: those that hold together to those that hold apart), and their number is logged: one slip of the keyboard
+    stops no run.
 
     Args:
         labels: as for `effective`.
@@ -90,83 +148,151 @@ def constraints(labels: pl.DataFrame) -> pl.DataFrame:
     Returns:
         record_a < record_b, answer (must_link, cannot_link); by pair.
     """
-    pair = ["record_a", "record_b"]
     bound = (
-        _said(labels)
+        _said(standing(labels))
         .filter(pl.col("answer").is_in(BINDING))
         .sort(~_by_rule(), maintain_order=True)
-        .group_by(pair, maintain_order=True)
-        .last()
-        .select(*pair, "answer", "order", person=~_by_rule())
-        .sort("person", "order", *pair, descending=[True, True, False, False])
+        .unique(PAIR, keep="last", maintain_order=True)
+        .select(*PAIR, "answer", "order", person=~_by_rule())
+        .sort("person", "order", descending=True)
     )
     kept = _without_contradictions(bound)
     if given_way := len(bound) - len(kept):
         logger.warning("%d binding labels contradict newer ones and give way", given_way)
-    return kept.select(*pair, "answer").sort(pair)
+    return kept.select(*PAIR, "answer").sort(PAIR)
+
+
+def repeats(labels: pl.DataFrame) -> pl.DataFrame:
+    """Every blind repeat beside the answer it repeats: the newest before it about the pair, whichever person gave it.
+
+    Answers that were taken back were slips of the hand and are left out.
+
+    Returns:
+        record_a < record_b, by (who repeated), answer and repeats (match, distinct or unsure: what was said again, and
+        before), oldest first.
+    """
+    return (
+        standing(labels).drop_nulls("repeats").select(*PAIR, "by", answer=_taught("answer"), repeats=_taught("repeats"))
+    )
 
 
 def agreement(labels: pl.DataFrame) -> pl.DataFrame:
-    """How often people said the same when a pair was put to them again without saying so.
+    """How often people said what was said before, when a pair was put again without saying so (`repeats`).
 
     Returns:
-        by, repeats (answered twice), agree (the same answer, unsure among them), by person.
+        by, repeats (pairs put again of which both answers are sure), agree (of these, the same answer), unsure (those
+        left out because an answer is unsure), by person.
     """
-    events = _events(labels)
-    pair = ["record_a", "record_b", "by"]
-    first = events.filter(pl.col("drawn").ne_missing(REPEAT)).group_by(pair, maintain_order=True).last()
-    again = events.filter(drawn=REPEAT).group_by(pair, maintain_order=True).last()
-    both = again.join(first, on=pair, suffix="_first")
-    same = pl.col("answer").replace(TEACHES) == pl.col("answer_first").replace(TEACHES)
-    return both.group_by("by").agg(repeats=pl.len(), agree=same.sum()).sort("by")
+    again = pl.col("answer"), pl.col("repeats")
+    sure = pl.all_horizontal(answer != UNSURE for answer in again)
+    return (
+        repeats(labels)
+        .group_by("by")
+        .agg(
+            agree=(sure & (again[0] == again[1])).sum().cast(pl.Int64),
+            unsure=(~sure).sum().cast(pl.Int64),
+            repeats=sure.sum().cast(pl.Int64),
+        )
+        .select("by", "repeats", "agree", "unsure")
+        .sort("by")
+    )
+
+
+def standing(labels: pl.DataFrame) -> pl.DataFrame:
+    """The answers that were not taken back, oldest first.
+
+    A person whose newest event of a pair is a withdrawal says nothing of it; an earlier withdrawal takes the answer
+    before it back. What was said again only because a withdrawal uncovered it counts once, at its first time.
+
+    Args:
+        labels: as for `effective`.
+
+    Returns:
+        record_a < record_b, answer, by (empty where unknown), at, drawn, weight, order (from 0) and repeats: of a
+        person's blind repeat, the answer before it about the pair, whichever person gave that; else null. A binding
+        repeat is `drawn` as what it repeats.
+    """
+    person = [*PAIR, "by"]
+    before = pl.col("answer").shift().over(person)
+    uncovered = (before == WITHDRAWN) & (pl.col("at") == pl.col("at").shift().over(person) + INSTANT)
+    as_before = pl.all_horizontal(
+        pl.col(name).eq_missing(pl.col(name).shift().over(person)) for name in ("answer", "drawn", "weight")
+    )
+    people = [*PAIR, "by_rule"]
+    again = (pl.col("drawn") == REPEAT) & ~pl.col("by_rule")
+    return (
+        _events(labels)
+        .with_columns(
+            uncovered=uncovered.fill_null(value=False),
+            taken_back=(pl.col("answer").shift(-1).over(person) == WITHDRAWN).fill_null(value=False),
+            silent=pl.col("answer").last().over(person) == WITHDRAWN,
+            by_rule=_by_rule(),
+        )
+        .filter(~pl.col("silent"), ~pl.col("taken_back"), pl.col("answer") != WITHDRAWN)
+        .filter(~(pl.col("uncovered") & as_before))
+        .with_columns(
+            repeats=pl.when(again).then(pl.col("answer").shift().over(people)),
+            drawn_before=pl.col("drawn").shift().over(people),
+        )
+        .with_columns(
+            drawn=pl.when(pl.col("repeats").is_not_null(), pl.col("answer").is_in(BINDING))
+            .then("drawn_before")
+            .otherwise("drawn"),
+            order=pl.int_range(pl.len(), dtype=pl.Int64),
+        )
+        .select(*PAIR, "answer", *_GIVEN, "order", "repeats")
+    )
 
 
 def _events(labels: pl.DataFrame) -> pl.DataFrame:
-    """All labels with all columns, pairs in order, oldest first; `order` numbers them."""
-    optional = {"by": pl.String, "at": pl.Datetime("us"), "drawn": pl.String, "weight": pl.Float64}
-    absent = [pl.lit(None, dtype).alias(name) for name, dtype in optional.items() if name not in labels.columns]
-    unknown = set(labels["answer"].drop_nulls()) - set(_CAUTION)
+    """All labels with all columns, records of a pair in order, each event once, in the order the module tells of."""
+    unknown = set(labels["answer"].drop_nulls()) - set(PAIR_ANSWERS)
     if unknown or labels["answer"].null_count():
-        raise ValueError(f"labels: answer {sorted(unknown) or None} is none of {', '.join(_CAUTION)}")
-    place = pl.when(pl.col("at").is_null()).then("row")
+        raise ValueError(f"labels: answer {sorted(unknown) or None} is none of {', '.join(PAIR_ANSWERS)}")
+    caution = pl.col("answer").replace_strict(PAIR_ANSWERS, range(len(PAIR_ANSWERS)), return_dtype=pl.Int8)
     return (
-        labels.with_columns(absent)
-        .with_columns(pl.col("answer", "by", "drawn").cast(pl.String), pl.col("weight").cast(pl.Float64))
-        .with_row_index("row")
-        .select(
-            record_a=pl.min_horizontal("record_a", "record_b"),
-            record_b=pl.max_horizontal("record_a", "record_b"),
-            answer="answer",
-            by=pl.col("by").fill_null(""),
-            at="at",
-            drawn="drawn",
-            weight="weight",
-            place=place,
-            caution=pl.col("answer").replace_strict(_CAUTION, range(len(_CAUTION)), return_dtype=pl.Int8),
+        _named(labels)
+        .select(*PAIR, "answer", *_GIVEN)
+        .with_columns(pl.col("by").fill_null(""))
+        .unique()
+        .sort(
+            "at",
+            pl.col("answer") == WITHDRAWN,
+            pl.col("drawn").eq_missing(pl.lit(REPEAT)),
+            caution,
+            "by",
+            "drawn",
+            "weight",
+            *PAIR,
+            nulls_last=False,
         )
-        .filter(pl.col("record_a") != pl.col("record_b"))
-        .sort("at", "place", "caution", "by", "record_a", "record_b", nulls_last=False)
-        .drop("place", "caution")
-        .with_row_index("order")
     )
 
 
-def _said(labels: pl.DataFrame) -> pl.DataFrame:
-    """What each person says of each pair now, oldest first, and whether a later blind repeat `repeats_otherwise`."""
-    events = _events(labels)
-    key = ["record_a", "record_b", "by"]
-    repeats = events.filter(drawn=REPEAT).group_by(key, maintain_order=True).last()
-    later = pl.col("order") < pl.col("order_again")
-    otherwise = later & (pl.col("answer_again").replace(TEACHES) != pl.col("answer").replace(TEACHES))
-    return (
-        events.filter(pl.col("drawn").ne_missing(REPEAT))
-        .group_by(key, maintain_order=True)
-        .last()
-        .join(repeats.select(*key, "order", "answer"), on=key, how="left", suffix="_again")
-        .with_columns(repeats_otherwise=(otherwise & ~pl.col("answer").is_in(BINDING)).fill_null(value=False))
-        .filter(pl.col("answer") != "withdrawn")
-        .sort("order")
-    )
+def _named(labels: pl.DataFrame) -> pl.DataFrame:
+    """Labels of two different records with every column, records of a pair in order; then lineage, if there is any."""
+    ends = [pl.col(name) for name in PAIR]
+    named = [
+        (pl.col(name) if name in labels.columns else pl.lit(None)).cast(kind).alias(name)
+        for name, kind in _GIVEN.items()
+    ]
+    return labels.select(
+        pl.min_horizontal(ends).alias("record_a"),
+        pl.max_horizontal(ends).alias("record_b"),
+        pl.col("answer").cast(pl.String),
+        *named,
+        *(name for name in LINEAGE if name in labels.columns),
+    ).filter(pl.col("record_a") != pl.col("record_b"))
+
+
+def _said(events: pl.DataFrame) -> pl.DataFrame:
+    """What each person, and each rule, says of each pair now, oldest first; a blind repeat only where it binds."""
+    own = pl.col("repeats").is_null() | pl.col("answer").is_in(BINDING)
+    return events.filter(own).unique([*PAIR, "by"], keep="last", maintain_order=True)
+
+
+def _taught(answer: str) -> pl.Expr:
+    return pl.col(answer).replace(TEACHES)
 
 
 def _by_rule() -> pl.Expr:
@@ -180,7 +306,7 @@ def _without_contradictions(bound: pl.DataFrame) -> pl.DataFrame:
     ends = bound.select("record_a", "record_b")
     ids = pl.concat([ends["record_a"], ends["record_b"]]).unique().sort()
     first, second = (ids.search_sorted(ends[column]).to_numpy() for column in ends.columns)
-    must = (bound["answer"] == "must_link").to_numpy()
+    must = (bound["answer"] == MUST_LINK).to_numpy()
     together = _components(first[must], second[must], len(ids))
     broken = np.unique(together[first[~must & (together[first] == together[second])]])
     doubtful = np.isin(together[first], broken) | np.isin(together[second], broken)
@@ -216,7 +342,7 @@ def labels_frame(
         {
             "record_a": [a for a, _ in ordered],
             "record_b": [b for _, b in ordered],
-            "answer": [ANSWERS[a if a is None else bool(a)] for a in answers],
+            "answer": [ANSWER_OF[a if a is None else bool(a)] for a in answers],
             "by": [by] * len(ordered),
             "drawn": drawn,
             "weight": weights,
@@ -272,15 +398,15 @@ def rule_labels(records: pl.DataFrame, fields: Sequence[MatchField], seed: int =
     return (
         pl.concat(
             [
-                _some(same, text, "match", "same names and contact", rng),
+                _some(same, text, MATCH, "same names and contact", rng),
                 _some(
                     [_apart(p, text, names, dates[0], kinds["email"] + kinds["code"]) for p in home],
                     text,
-                    "distinct",
+                    DISTINCT,
                     "one home",
                     rng,
                 ),
-                _some([_strangers(text, names + (own or dates), rng)], text, "distinct", "at random", rng),
+                _some([_strangers(text, names + (own or dates), rng)], text, DISTINCT, "at random", rng),
             ]
         )
         .unique(["record_a", "record_b"], keep="first")

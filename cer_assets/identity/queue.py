@@ -14,8 +14,9 @@ import polars as pl
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
+from cer_assets.feeds.contracts import AUDIT, DISTINCT, MATCH, REPEAT, UNCERTAIN
 from cer_assets.identity.cluster import MILLION
-from cer_assets.identity.labels import AUDIT, BINDING, REPEAT, RULE, effective
+from cer_assets.identity.labels import BINDING, RULE, effective, standing
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -34,7 +35,7 @@ QUESTIONS = pl.Schema(
 )
 """The queue; `record_a` and `record_b` have the type of the links' `record_id`."""
 
-SURE = ("match", "distinct")
+SURE = (MATCH, DISTINCT)
 
 QUESTIONS_PER_CUSTOMER = 2
 """A queue that cannot be filled with one question a customer takes a second one, no more."""
@@ -146,7 +147,7 @@ class Board:
             .join(answers.with_columns(open=pl.lit(value=False)), on=["a", "b"], how="left")
             .with_columns(
                 pl.col("open").fill_null(value=True),
-                held=pl.when(said == "match").then(MILLION).when(said == "distinct").then(0).otherwise("score"),
+                held=pl.when(said == MATCH).then(MILLION).when(said == DISTINCT).then(0).otherwise("score"),
             )
             .drop("said")
             .sort("a", "b")
@@ -299,7 +300,7 @@ def _one_per_customer(decisions: pl.DataFrame, most: int) -> pl.DataFrame:
             "b",
             "score",
             "information",
-            drawn=pl.lit("uncertain"),
+            drawn=pl.lit(UNCERTAIN),
             why=pl.when("linked").then(cuts).otherwise(joins),
             weight=pl.lit(None, pl.Float64),
         )
@@ -386,14 +387,11 @@ def _systematic(inclusion: Floats, rng: np.random.Generator) -> Ints:
 
 
 def _repeats(board: Board, labels: pl.DataFrame, most: int, rng: np.random.Generator) -> pl.DataFrame:
-    """Pairs that people answered match or distinct, neither repeated yet nor binding, at random."""
-    drawn = pl.col("drawn") if "drawn" in labels.columns else pl.lit(None, pl.String)
-    settled = on_positions(
-        labels.filter((drawn == REPEAT).fill_null(value=False) | pl.col("answer").is_in(BINDING)), board.members
-    )
+    """Pairs that people answered match or distinct, at random; none with a repeat or a bond that still stands."""
+    settled = standing(labels).filter((pl.col("drawn") == REPEAT) | pl.col("answer").is_in(BINDING))
     pool = (
         board.answers.drop_nulls("said")
-        .join(settled, on=["a", "b"], how="anti")
+        .join(on_positions(settled, board.members), on=["a", "b"], how="anti")
         .join(board.pairs.select("a", "b", "score"), on=["a", "b"], how="left")
         .sort("a", "b")
     )

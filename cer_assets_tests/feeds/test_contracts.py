@@ -98,3 +98,21 @@ def test_two_records_of_a_question_differ():
 
     assert not _rejected_for(CONTRACTS["pair_labels"], **answer, record_a="crm:1", record_b="web:1")
     assert _rejected_for(CONTRACTS["pair_labels"], **answer, record_a="crm:1", record_b="crm:1")
+
+
+def test_an_answer_is_told_apart_by_who_gave_it():
+    contract = CONTRACTS["pair_labels"]
+    answer = {"answer": "match", "at": dt.datetime(2024, 1, 1), "record_a": "crm:1", "record_b": "web:1"}
+
+    assert key_columns(contract) == ["record_a", "record_b", "by", "at"]
+    assert personal_columns(contract) == ["by"]
+    assert _rejected_for(contract, **answer) == {"by|nullability"}
+
+
+def test_two_who_answer_at_the_same_second_are_both_accepted():
+    contract = CONTRACTS["pair_labels"]
+    lineage = {"delivered_on": dt.date(2024, 1, 2), "file": "2024-01-02.csv", "file_line": 2}
+    event = {"record_a": "crm:1", "record_b": "web:1", "answer": "match", "at": dt.datetime(2024, 1, 1)}
+    rows = [dict.fromkeys(polars_schema(contract)) | lineage | event | {"by": by} for by in ("ann", "bob")]
+
+    assert not contract.filter(pl.DataFrame(rows, schema=polars_schema(contract))).failure.counts()

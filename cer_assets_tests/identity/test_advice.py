@@ -4,7 +4,8 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from cer_assets.identity.advice import QUALITY, label_quality, retrain_due, stop_advice, wilson
+from cer_assets.identity.advice import QUALITY, label_quality, retrain_due, stop_advice
+from cer_assets.identity.labels import agreement
 
 MODEL = SimpleNamespace(cut=0.5)
 SCHEMA = {
@@ -84,6 +85,20 @@ def test_a_slip_that_was_taken_back_is_no_disagreement() -> None:
     assert label_quality(labels).row(0, named=True)["agreement"] == 1
 
 
+def test_repeats_are_counted_as_training_counts_them_whoever_answered_first() -> None:
+    labels = events(
+        ("ab", "match", "stand-in", "dedupe"),
+        ("cd", "match", "stand-in", "uncertain"),
+        ("ef", "match", "stand-in", "audit"),
+        ("ab", "distinct", "bob", "repeat"),
+        ("cd", "match", "bob", "repeat"),
+        ("ef", "unsure", "ann", "repeat"),
+    )
+    quality = label_quality(labels).row(0, named=True)
+    assert (quality["pairs"], quality["agreed"], quality["unsure"]) == (2, 1, 1)
+    assert agreement(labels).select("repeats", "agree", "unsure").sum().row(0) == (2, 1, 1)
+
+
 def test_unsure_is_neither_agreement_nor_disagreement() -> None:
     labels = events(("ab", "match", "ann", "uncertain"), ("ab", "unsure", "ann", "repeat"))
     assert label_quality(labels).row(0) == ("repeats", 0, 0, 1, None, None, None, None)
@@ -98,12 +113,6 @@ def test_the_share_of_wrong_answers_is_what_explains_the_disagreement() -> None:
     assert row["agreement"] == pytest.approx(0.82)
     assert row["wrong"] == pytest.approx(0.1)
     assert row["low"] < 0.82 < row["high"]
-
-
-def test_an_interval_covers_less_the_more_was_seen() -> None:
-    assert wilson(0.9, 0) == (0, 1)
-    (low, high), (nearer_low, nearer_high) = wilson(0.9, 10), wilson(0.9, 1000)
-    assert low < nearer_low < 0.9 < nearer_high < high
 
 
 def test_asking_goes_on_while_decisions_are_open() -> None:

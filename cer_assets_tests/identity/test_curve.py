@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cer_assets.identity.curve import OF_HEIGHTS, OF_SCORES, Costs, Curve, share
+from cer_assets.identity.curve import OF_HEIGHTS, OF_SCORES, Costs, Curve, share, wilson
 
 labelled = st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=40)
 cost = st.floats(0.01, 100)
@@ -67,6 +67,17 @@ def test_figures_of_no_pair_at_all_are_perfect() -> None:
 def test_a_share_has_an_interval_even_where_all_agree() -> None:
     assert share(3, 3) == {"value": 1.0, "low": pytest.approx(0.4385, abs=1e-3), "high": 1.0}
     assert share(0, 0) == {"value": None, "low": None, "high": None}
+
+
+def test_an_interval_covers_less_the_more_was_seen() -> None:
+    assert wilson(0.9, 0) == (0, 1)
+    (low, high), (nearer_low, nearer_high) = wilson(0.9, 10), wilson(0.9, 1000)
+    assert low < nearer_low < 0.9 < nearer_high < high
+
+
+def test_a_share_and_its_interval_are_those_of_wilson() -> None:
+    low, high = wilson(7 / 9, 9)
+    assert share(7, 9) == {"value": 0.7778, "low": round(low, 4), "high": round(high, 4)}
 
 
 @pytest.mark.parametrize(("wrong", "missed"), [(0.0, 1.0), (1.0, -1.0), (float("inf"), 1.0)])

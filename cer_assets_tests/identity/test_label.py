@@ -120,6 +120,15 @@ def test_what_each_answer_would_change_is_told_with_the_score(home: Path) -> Non
     assert "Match: this and that.\nDistinct: this and that." in sit(home, "iq")[1]
 
 
+def test_repeats_of_what_a_stand_in_answered_are_counted(home: Path) -> None:
+    columns = {"answer": "match", "by": "stand-in", "at": dt.datetime(2024, 1, 1), "drawn": "dedupe", "weight": None}
+    told = QUESTIONS.head(1).select("record_a", "record_b", **{k: pl.lit(v) for k, v in columns.items()})
+    Lake(str(home / "lake")).publish("identity.labels", told.cast({"weight": pl.Float64, "at": pl.Datetime("us")}))
+    with LabelStore(home / "landing" / "pair_labels", "bob") as bob:
+        bob.say("crm:1", "crm:2", "match", "repeat")
+    assert "1 of 1 repeated questions agree" in sit(home, "q")[1]
+
+
 def test_help_and_unknown_keys_answer_nothing(home: Path) -> None:
     _, shown, _ = sit(home, "?x")
     assert "must-link: one person" in shown

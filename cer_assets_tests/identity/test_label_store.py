@@ -108,6 +108,24 @@ def test_taking_a_repeated_answer_back_leaves_the_first_one_standing(tmp_path: P
         assert effective(ann.events()).select("answer", "drawn", "weight").row(0) == ("match", "audit", 3.0)
 
 
+def test_taking_back_twice_leaves_nothing_standing(tmp_path: Path) -> None:
+    with store(tmp_path) as ann:
+        ann.say("a", "b", "match")
+        ann.say("a", "b", "distinct")
+        ann.take_back("a", "b")
+        assert answers(effective(ann.events())) == ["match"]
+        ann.take_back("a", "b")
+        assert effective(ann.events()).is_empty()
+
+
+def test_what_the_feed_would_reject_is_passed_over(tmp_path: Path) -> None:
+    event = {"record_a": "a", "record_b": "b", "by": "bob", "at": "2024-02-29T12:00:00+00:00"}
+    wrong = [{**event, "answer": "perhaps"}, {**event, "answer": "match", "drawn": "by lot"}]
+    (tmp_path / "2024-02-29.bob.ndjson").write_text("".join(f"{json.dumps(line)}\n" for line in wrong))
+    with store(tmp_path) as ann:
+        assert ann.events().is_empty()
+
+
 def test_what_was_loaded_before_may_stand_again_too(tmp_path: Path) -> None:
     loaded = pl.DataFrame({"record_a": ["a"], "record_b": ["b"], "answer": ["distinct"], "by": ["ann"]})
     loaded = loaded.with_columns(at=dt.datetime(2024, 1, 1), file=pl.lit("2024-01-01.csv"))
@@ -177,3 +195,22 @@ def test_open_questions_are_those_that_nobody_answered_since(tmp_path: Path) -> 
         assert left() == ["c", "e"]
         ann.take_back("a", "d")
         assert left() == ["c", "d", "e"]
+        ann.say("a", "d", "match", "repeat")
+        ann.say("a", "e", "cannot_link")
+        assert left() == ["c"]
+
+
+def test_a_question_is_answered_whoever_answered_it() -> None:
+    queue = pl.DataFrame({"rank": [1, 2], "record_a": ["a", "a"], "record_b": ["b", "c"], "drawn": ["uncertain"] * 2})
+    nobody = {"record_a": "a", "record_b": "b", "answer": "match", "by": None, "at": None, "drawn": None}
+    events = pl.DataFrame([nobody, {**nobody, "record_b": "c", "by": "rule: x"}], LABELS)
+    assert open_questions(queue, events)["record_b"].to_list() == ["c"]
+
+
+def test_two_who_answer_at_the_same_second_are_both_heard(tmp_path: Path) -> None:
+    for by, answer in (("ann", "match"), ("bob", "distinct")):
+        with store(tmp_path, by) as labeller:
+            labeller.say("a", "b", answer)
+    with store(tmp_path) as ann:
+        assert ann.events().select("answer", "by").rows() == [("match", "ann"), ("distinct", "bob")]
+        assert ann.events()["at"].n_unique() == 1

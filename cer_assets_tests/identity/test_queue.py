@@ -144,6 +144,21 @@ def test_a_pair_is_repeated_once(crowd: tuple[pl.DataFrame, pl.DataFrame]) -> No
     assert pairs(queue.filter(drawn="repeat")) == pairs(answers.tail(1))
 
 
+def test_a_repeat_or_a_bond_that_was_taken_back_leaves_the_pair_to_be_repeated(
+    crowd: tuple[pl.DataFrame, pl.DataFrame],
+) -> None:
+    edges, links = crowd
+    told = edges.head(3).select("record_a", "record_b", answer=pl.lit("match"), by=pl.lit("truth"), drawn=pl.lit(None))
+    events = [told, *(told.with_columns(by=pl.lit("ann"), answer=pl.lit(a)) for a in ("must_link", "withdrawn"))]
+    again = told.with_columns(by=pl.lit("bob"), drawn=pl.lit("repeat"))
+    events += [again.tail(2), again[1].with_columns(answer=pl.lit("withdrawn"), drawn=pl.lit(None, pl.String))]
+    labels = pl.concat(
+        [part.cast({"drawn": pl.String}).with_columns(at=pl.datetime(2024, 1, n)) for n, part in enumerate(events, 1)]
+    )
+    queue = questions(edges, links, labels, MODEL, size=50)
+    assert sorted(pairs(queue.filter(drawn="repeat"))) == sorted(pairs(told.head(2)))
+
+
 def test_the_random_share_speaks_for_all_scored_pairs(crowd: tuple[pl.DataFrame, pl.DataFrame]) -> None:
     edges, links = crowd
     of = dict(links.iter_rows())
