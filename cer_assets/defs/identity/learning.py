@@ -6,11 +6,12 @@ from pydantic import Field
 
 from cer_assets.defs.io import Challenger, model, picture, python_table, read, table
 from cer_assets.defs.resources import Engine, Home
+from cer_assets.feeds.contracts import PAIR_ANSWERS, PAIR_DRAWN
 from cer_assets.identity import CUSTOMER_FIELDS, Model, resolve_all, rule_labels, train, truth_labeller
 from cer_assets.identity.advice import label_quality, stop_advice
 from cer_assets.identity.charts import quality_intervals, weights_chart
 from cer_assets.identity.guards import guard
-from cer_assets.identity.labels import constraints
+from cer_assets.identity.labels import constraints, gathered
 from cer_assets.identity.queue import questions
 
 MODEL = dg.AssetKey(["identity", "model"])
@@ -45,10 +46,10 @@ class Queue(dg.Config):
 _LABELS = {
     "record_a": "The smaller record id of the pair.",
     "record_b": "The larger one.",
-    "answer": "match, distinct, unsure, must_link, cannot_link, or withdrawn.",
+    "answer": f"One of {', '.join(PAIR_ANSWERS)}.",
     "by": "Who answered, or which rule.",
     "at": "When, or for a stand-in the newest change among the records.",
-    "drawn": "How the pair was chosen: dedupe, uncertain, audit, repeat, rule or steward; null where nobody said.",
+    "drawn": f"How the pair was chosen: {', '.join(PAIR_DRAWN)}; null where nobody said.",
     "weight": "Of an audit answer, how many pairs of the pool it stands for.",
 }
 
@@ -67,15 +68,12 @@ def labels(
 ) -> dg.Output[pl.DataFrame]:
     """Answers about pairs of records, by record ids, never by values.
 
-    Every answer is an event that stays; what they come to is read from them anew each time. Those of people come in as
-    `raw/pair_labels`. Where the sample's truth lies in the home, it answers questions as a stand-in, and `by` says so.
-    Where nobody ever answered, cautious rules do.
+    Every answer is an event; what they come to is read from them anew each time. Those of people are what
+    `raw/pair_labels` holds. Where the sample's truth lies in the home, it answers questions as a stand-in, and `by`
+    says so. Where nobody ever answered, cautious rules do.
     """
-    held = [home.read("identity.labels")] if home.lake.exists("identity.labels") else []
-    given = pair_labels.with_columns(
-        record_a=pl.min_horizontal("record_a", "record_b"), record_b=pl.max_horizontal("record_a", "record_b")
-    )
-    known = pl.concat([given.select(*_LABELS), *held], how="diagonal").unique()
+    held = home.read("identity.labels") if home.lake.exists("identity.labels") else None
+    known = gathered(pair_labels, held, STAND_IN)
     at = pl.lit(records["updated_at"].max(), pl.Datetime("us"))
     if home.truth.exists():
         labeller, questions_left = truth_labeller(pl.read_parquet(home.truth)), config.budget - known.height
@@ -84,7 +82,7 @@ def labels(
                 learned = train(
                     records, CUSTOMER_FIELDS, labeller, questions_left, config.seed, known, connection=con, by=STAND_IN
                 )
-            known = pl.concat([known, learned.labels.with_columns(at=at)], how="diagonal")
+            known = pl.concat([known, learned.labels.with_columns(at=at).select(known.columns)])
     elif known.is_empty():
         rules = rule_labels(records, CUSTOMER_FIELDS, config.seed)
         known = pl.concat([known, rules.with_columns(at=at)], how="diagonal")
