@@ -72,7 +72,7 @@ def _panel(frame: pl.DataFrame, figure: str, title: str) -> Any:
         alt.Chart(rows, width=280, height=220, title=title).encode(x=x, y=y, color=colour)
         for rows in (frame, frame.filter(greater), frame.filter(~greater))
     )
-    text = alt.Text(f"{figure}:Q", format=".2~g")
+    text = alt.Text(f"{figure}:Q", format=".2~r")
     return base.mark_line(point=True) + above.mark_text(dy=-11).encode(text) + below.mark_text(dy=13).encode(text)
 
 
