@@ -199,20 +199,20 @@ def _keep(overlaps: pl.DataFrame) -> pl.DataFrame:
 def _name_new(new: pl.DataFrame, in_use: pl.Series, run: str, connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """Names for groups without an old id, none of those in use: `group`, `customer_id`."""
     view = connection.cursor()
-    view.execute("set variable run = $run", {"run": run})
     view.register("new_groups", new.select("group", pl.col("first").cast(pl.String)))
     view.register("taken", in_use.rename("customer_id").to_frame())
     named = view.sql(
-        f"""
+        """
         with named as (
-            select "group", first, left(sha256(first), {ID_LENGTH}) as name from new_groups
+            select "group", first, left(sha256(first), $length) as name from new_groups
         )
         select
             "group",
             case when taken.customer_id is null then name
-            else left(sha256(first || ' ' || getvariable('run')), {ID_LENGTH}) end as customer_id
+            else left(sha256(first || ' ' || $run), $length) end as customer_id
         from named left join taken on taken.customer_id = named.name
-        """
+        """,
+        params={"length": ID_LENGTH, "run": run},
     ).pl()
     view.close()
     return named

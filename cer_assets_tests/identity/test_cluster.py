@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from cer_assets.identity.cluster import MILLION, average_linkage, components
+from cer_assets.identity.cluster import MILLION, average_linkage, components, joins
 
 CUT = MILLION // 2
 
@@ -31,6 +31,20 @@ def test_groups_are_those_of_textbook_average_linkage(drawn: list[int], cut: int
     distance = np.array([1 - pairs[a, b] / MILLION for a in range(10) for b in range(a + 1, 10)])
     theirs = fcluster(linkage(distance, "average"), 1 - cut / MILLION, criterion="distance")
     assert same_partition(ours, theirs)
+
+
+@settings(deadline=None, max_examples=30)
+@given(scores)
+def test_joins_are_at_the_heights_of_the_textbook_dendrogram(drawn: list[int]) -> None:
+    pairs = {(a, b): drawn.pop() for a in range(10) for b in range(a + 1, 10)}
+    rounds = list(joins(*arrays(pairs), size=10, cut=0, cap=10))
+    ours = sorted(float(mean) for _, _, means in rounds for mean in means)
+    distance = np.array([MILLION - pairs[a, b] for a in range(10) for b in range(a + 1, 10)])
+    assert np.allclose(ours, sorted(MILLION - linkage(distance, "average")[:, 2]))
+    # What went into another group is never named again, and a group is named by its smallest record.
+    gone = np.concatenate([g for _, g, _ in rounds])
+    assert len(set(gone.tolist())) == len(gone) == 9
+    assert all((into < gone).all() for into, gone, _ in rounds)
 
 
 @settings(deadline=None, max_examples=30)
