@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cer_assets.identity.block import BLOCK_CAP, BlockKey, Rule, hashed
-from cer_assets.identity.prepare import Prepared
+from cer_assets.identity.prepare import THREADS, Prepared
 
 Ints = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.int32]
@@ -21,10 +21,6 @@ Codes = npt.NDArray[np.uint64]
 
 PAIRS_PER_BATCH = 5_000_000
 """Pairs compared at a time, counted once per rule that finds them: what memory is bounded by."""
-
-
-THREADS = 2
-"""Rules are put into blocks so many at a time: numpy sorts without holding the interpreter."""
 
 
 def coded(first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]) -> Codes:
@@ -165,17 +161,22 @@ def hash_keys(prepared: Prepared, keys: Sequence[BlockKey]) -> Hashes:
     A key of one field is computed once per different value of the field.
     """
     hashes = np.zeros((len(keys), prepared.size), dtype=np.uint64)
-    of_fields = dict.fromkeys(key.positions for key in keys)
-    for fields in of_fields:
+
+    def of_fields(fields: tuple[int, ...]) -> None:
         numbers = [n for n, key in enumerate(keys) if key.positions == fields]
         columns = [f"coalesce({hashed(keys[n])}, 0) as k{n}" for n in numbers]
         table, place = (f"facets{fields[0]}", "v") if len(fields) == 1 else ("record_facets", "position")
-        found = prepared.connection.sql(f"select {', '.join(columns)} from {table} as l order by l.{place}").pl()
+        cursor = prepared.cursor()
+        found = cursor.sql(f"select {', '.join(columns)} from {table} as l order by l.{place}").pl()
+        cursor.close()
         for n in numbers:
             column = found[f"k{n}"].to_numpy()
             if len(fields) == 1:
                 column = np.concatenate([np.zeros(1, dtype=np.uint64), column])[prepared.values[fields[0]]]
             hashes[n] = column
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(of_fields, dict.fromkeys(key.positions for key in keys)))
     return hashes
 
 

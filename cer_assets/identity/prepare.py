@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,9 @@ MEMORY = "2GB"
 """What DuckDB may hold where the caller brings no connection of its own; what is more goes to disk."""
 
 
+THREADS = 2
+"""Columns are read so many at a time."""
+
 _WORKSPACES = itertools.count()
 
 Codes = npt.NDArray[np.int32]
@@ -36,7 +40,7 @@ Hashes = npt.NDArray[np.uint64]
 class Prepared:
     """Records ready for blocking and comparing.
 
-    The temporary view `prepared` has one row per record: `position` (the record's place when sorted by `record_id`),
+    The table `prepared` has one row per record: `position` (the record's place when sorted by `record_id`),
     per field i its value `f{i}`, its facets `f{i}_<facet>` and `f{i}_rarity` (natural logarithm of one over the share
     of filled records that hold the value), and `generation` (jr, sr, ii, ... behind a name). Where the workspace is not
     `complete` it holds only the records last asked of `fill`. `record_facets` has the same columns, always for every
@@ -48,13 +52,17 @@ class Prepared:
     record_ids: pl.Series
     values: tuple[Codes, ...]
     """Per field and position the number `v` of the value, 0 where there is none."""
-    shared: str
-    """The in-memory database that holds `prepared`, so that other cursors see it too."""
+    name: str
+    """Of the in-memory database that all of this lives in, so that other cursors see it too."""
     counts: tuple[npt.NDArray[np.int64], ...]
     """Per field and value how many records hold it; the first place counts those without a value."""
     hashes: Hashes
     """Per record a hash of its values as they were handed in; the same in every run, process and version."""
     complete: bool = True
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Another cursor on the workspace, for another thread; what it makes there has to be temporary."""
+        return _opened(self.connection, self.name)
 
     @property
     def size(self) -> int:
@@ -97,19 +105,19 @@ def prepared(
     _refuse_unusable(records, fields)
     # A cursor has temporary tables of its own, so the caller's connection never sees ours.
     base = connection if connection is not None else duckdb.connect(config={"memory_limit": MEMORY})
-    cursor = base.cursor()
-    shared = f"workspace_{next(_WORKSPACES)}"
-    cursor.execute(f"attach ':memory:' as {shared}")
+    name = f"workspace_{next(_WORKSPACES)}"
+    base.execute(f"attach ':memory:' as {name}")
+    cursor = _opened(base, name)
     ids = records["record_id"]
     ordered = records if ids.is_sorted() else records.sort("record_id")
     try:
-        workspace = _valued(cursor, ordered, tuple(fields), shared, complete)
+        workspace = _valued(cursor, ordered, tuple(fields), name, complete)
         if complete:
             fill(workspace)
         yield workspace
     finally:
-        cursor.execute(f"detach {shared}")
         cursor.close()
+        base.execute(f"detach {name}")
         if connection is None:
             base.close()
 
@@ -121,17 +129,18 @@ def fill(workspace: Prepared, positions: npt.NDArray[np.integer] | None = None) 
     """
     cursor = workspace.connection
     if positions is None:
-        _share(workspace, "from record_facets")
-        cursor.execute("create or replace temp view record_facets as from prepared")
+        cursor.execute("create or replace table prepared as from record_facets")
+        cursor.execute("create or replace view record_facets as from prepared")
         return
     cursor.register("records_to_fill", pl.DataFrame({"position": positions.astype(np.int32)}))
-    _share(workspace, _some_sql(workspace.fields))
+    cursor.execute(f"create or replace table prepared as {_some_sql(workspace.fields)}")
     cursor.unregister("records_to_fill")
 
 
-def _share(workspace: Prepared, query: str) -> None:
-    workspace.connection.execute(f"create or replace table {workspace.shared}.prepared as {query}")
-    workspace.connection.execute(f"create or replace temp view prepared as from {workspace.shared}.prepared")
+def _opened(connection: duckdb.DuckDBPyConnection, name: str) -> duckdb.DuckDBPyConnection:
+    cursor = connection.cursor()
+    cursor.execute(f"use {name}")
+    return cursor
 
 
 def _refuse_unusable(records: pl.DataFrame, fields: Sequence[MatchField]) -> None:
@@ -152,7 +161,7 @@ def _valued(
     cursor: duckdb.DuckDBPyConnection,
     ordered: pl.DataFrame,
     fields: tuple[MatchField, ...],
-    shared: str,
+    name: str,
     complete: bool,
 ) -> Prepared:
     """Create the values of each field and the view of records made of them.
@@ -160,31 +169,57 @@ def _valued(
     Everything that depends on one value only is computed once per different value, not once per record.
     """
     cursor.register("diminutives_frame", _diminutives())
-    cursor.execute("create or replace temp table diminutives as from diminutives_frame")
+    cursor.execute("create or replace table diminutives as from diminutives_frame")
     cursor.unregister("diminutives_frame")
+    with ThreadPoolExecutor(THREADS) as pool:
+        parts = [(_opened(cursor, name), i, field, ordered) for i, field in enumerate(fields)]
+        columns = list(pool.map(lambda part: _column(*part), parts))
     hashes = np.zeros(len(ordered), dtype=np.uint64)
     endings = np.zeros(len(ordered), dtype=np.int8)
-    values: list[Codes] = []
-    counts: list[npt.NDArray[np.int64]] = []
-    for i, field in enumerate(fields):
-        raw_of_record, raws = _numbered(as_text(ordered, field))
-        standard = _standardised(cursor, raws, field)
-        value_of_raw, texts = _numbered(standard["value"])
-        values.append(value_of_raw[raw_of_record])
-        counts.append(np.bincount(values[i], minlength=len(texts) + 1))
-        _create_values(cursor, i, texts, counts[i])
-        cursor.execute(f"create or replace temp view facets{i} as {_facets_sql(i, field)}")
-        hashes = _mixed(hashes, standard["hash"].to_numpy()[raw_of_record])
-        ending = standard["ending"].to_numpy()[raw_of_record]
-        endings = np.where(endings == 0, ending, endings)
-    columns = {f"v{i}": pl.Series(v) for i, v in enumerate(values)}
+    for column in columns:
+        hashes = _mixed(hashes, column.hashes)
+        endings = np.where(endings == 0, column.endings, endings)
     positions = pl.int_range(len(ordered), dtype=pl.Int32, eager=True)
-    cursor.register("record_frame", pl.DataFrame({"position": positions, **columns, "ending": endings}))
-    cursor.execute("create or replace temp table record_values as from record_frame")
+    values = {f"v{i}": column.values for i, column in enumerate(columns)}
+    cursor.register("record_frame", pl.DataFrame({"position": positions, **values, "ending": endings}))
+    cursor.execute("create or replace table record_values as from record_frame")
     cursor.unregister("record_frame")
     query = _records_sql("record_values", [f"facets{i}" for i in range(len(fields))])
-    cursor.execute(f"create or replace temp view record_facets as {query}")
-    return Prepared(cursor, fields, ordered["record_id"], tuple(values), shared, tuple(counts), hashes, complete)
+    cursor.execute(f"create or replace view record_facets as {query}")
+    return Prepared(
+        connection=cursor,
+        fields=fields,
+        record_ids=ordered["record_id"],
+        values=tuple(column.values for column in columns),
+        counts=tuple(column.counts for column in columns),
+        hashes=hashes,
+        name=name,
+        complete=complete,
+    )
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One field of the records: per position the number of the value, of the ending, a hash; and counts per value."""
+
+    values: Codes
+    endings: npt.NDArray[np.int8]
+    hashes: Hashes
+    counts: npt.NDArray[np.int64]
+
+
+def _column(cursor: duckdb.DuckDBPyConnection, position: int, field: MatchField, ordered: pl.DataFrame) -> _Column:
+    """Read a field, and create its values and their facets."""
+    raw_of_record, raws = _numbered(as_text(ordered, field))
+    standard = _standardised(cursor, raws, field)
+    value_of_raw, texts = _numbered(standard["value"])
+    values = value_of_raw[raw_of_record]
+    counts = np.bincount(values, minlength=len(texts) + 1)
+    _create_values(cursor, position, texts, counts)
+    cursor.execute(f"create or replace view facets{position} as {_facets_sql(position, field)}")
+    cursor.close()
+    ending, hashed = standard["ending"].to_numpy(), standard["hash"].to_numpy()
+    return _Column(values, ending[raw_of_record], hashed[raw_of_record], counts)
 
 
 def _numbered(texts: pl.Series) -> tuple[Codes, pl.Series]:
@@ -244,7 +279,7 @@ def _create_values(
     cursor.register("values_frame", frame)
     cursor.execute(
         f"""
-        create or replace temp table values{position} as
+        create or replace table values{position} as
         select v::integer as v, value, ln($filled / records)::float as rarity from values_frame
         """,
         {"filled": int(counts[1:].sum())},

@@ -111,12 +111,11 @@ class Scorer:
 
     def _part(self, codes: Codes) -> Scores:
         first, second = ends(codes)
-        cursor = self.ready.connection.cursor()
+        cursor = self.ready.cursor()
         try:
             cursor.register("weights", self._weights)
             cursor.register("pairs_frame", pl.DataFrame({"first": first, "second": second}))
             cursor.execute("create temp table pairs_to_score as from pairs_frame")
-            cursor.execute(f"create temp view prepared as from {self.ready.shared}.prepared")
             found = cursor.sql(self._query, params=self._parameters).pl()
         finally:
             cursor.close()
