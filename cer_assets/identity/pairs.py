@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -194,7 +195,7 @@ def read_keys(prepared: Prepared, keys: int) -> Hashes:
 def find_blocks(keys: Hashes, rules: Sequence[Rule], fresh: Bools | None = None) -> Blocking:
     """The blocks of every rule; with `fresh`, only those that have a fresh record."""
     with ThreadPoolExecutor(THREADS) as pool:
-        blocks = list(pool.map(lambda rule: _blocks_of(keys, rule, fresh), rules))
+        blocks = list(pool.map(partial(_blocks_of, keys, fresh), rules))
     blocked = np.zeros(keys.shape[1], dtype=np.uint64)
     for number, found in enumerate(blocks):
         blocked[found.members] |= np.uint64(1 << number)
@@ -216,7 +217,7 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 """2^64 over the golden ratio: multiplying by it spreads a number over all bits (Knuth, TAOCP 3, 6.4)."""
 
 
-def _blocks_of(keys: Hashes, rule: Rule, fresh: Bools | None) -> Blocks:
+def _blocks_of(keys: Hashes, fresh: Bools | None, rule: Rule) -> Blocks:
     size = keys.shape[1]
     mixed = np.zeros(size, dtype=np.uint64)
     there = np.ones(size, dtype=bool)

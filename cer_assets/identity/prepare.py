@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 
 import duckdb
@@ -172,8 +172,8 @@ def _valued(
     cursor.execute("create or replace table diminutives as from diminutives_frame")
     cursor.unregister("diminutives_frame")
     with ThreadPoolExecutor(THREADS) as pool:
-        parts = [(_opened(cursor, name), i, field, ordered) for i, field in enumerate(fields)]
-        columns = list(pool.map(lambda part: _column(*part), parts))
+        cursors = [_opened(cursor, name) for _ in fields]
+        columns = list(pool.map(partial(_column, ordered), cursors, range(len(fields)), fields))
     hashes = np.zeros(len(ordered), dtype=np.uint64)
     endings = np.zeros(len(ordered), dtype=np.int8)
     for column in columns:
@@ -208,7 +208,7 @@ class _Column:
     counts: npt.NDArray[np.int64]
 
 
-def _column(cursor: duckdb.DuckDBPyConnection, position: int, field: MatchField, ordered: pl.DataFrame) -> _Column:
+def _column(ordered: pl.DataFrame, cursor: duckdb.DuckDBPyConnection, position: int, field: MatchField) -> _Column:
     """Read a field, and create its values and their facets."""
     raw_of_record, raws = _numbered(as_text(ordered, field))
     standard = _standardised(cursor, raws, field)
