@@ -109,14 +109,21 @@ def _shared(rule: Rule, table: str = "key_values") -> tuple[str, str]:
     return f"hash({', '.join(columns)})", " and ".join(f"{c} is not null" for c in columns)
 
 
-def affordable_rules(prepared: Prepared, rules: Sequence[Rule], rng: np.random.Generator) -> list[Rule]:
+def affordable_rules(keys: Hashes, rules: Sequence[Rule], rng: np.random.Generator) -> list[Rule]:
     """The shortest rules that stay within the budget of pairs per record.
 
     A longer rule is left out where a shorter one that it contains is in, for it would find nothing more, unless the
     shorter one leaves records in blocks over the cap.
+
+    Args:
+        keys: per key and position the hash of the key's value, 0 where there is none.
+        rules: as places among the keys.
+        rng: draws the records on which rules are measured.
     """
-    hashes = _sample_for_measuring(prepared, rng)
-    share = len(hashes) / max(prepared.size, 1)
+    size = keys.shape[1]
+    chosen = sample_positions(size, MEASURED_RECORDS, rng)
+    hashes = np.ascontiguousarray(keys[:, chosen].T)
+    share = len(hashes) / max(size, 1)
     # Both ends of a pair are in the sample by chance.
     affordable = PAIRS_PER_RECORD_AND_RULE * share * len(hashes)
     twins = _twins(hashes)
@@ -128,8 +135,8 @@ def affordable_rules(prepared: Prepared, rules: Sequence[Rule], rng: np.random.G
     singles = (rule for rule in rules if len(rule) == 1)
     measured = 0
     for rule in itertools.chain(singles, _most_promising(rules, pairs_of_key, len(hashes), affordable)):
-        keys = frozenset(rule)
-        if any(short <= keys for short in itertools.chain(complete, empty)):
+        held = frozenset(rule)
+        if any(short <= held for short in itertools.chain(complete, empty)):
             continue
         if len(rule) > 1 and (measured := measured + 1) > MOST_MEASURED:
             break
@@ -137,24 +144,13 @@ def affordable_rules(prepared: Prepared, rules: Sequence[Rule], rng: np.random.G
         if len(rule) == 1:
             pairs_of_key[rule[0]] = pairs
         if pairs == 0:
-            empty.append(keys)
+            empty.append(held)
         elif pairs <= affordable:
             kept.append(rule)
             if lost <= 0.01 * len(hashes):
-                complete.append(keys)
+                complete.append(held)
     logger.info("%d of %d blocking rules stay within the budget, %d measured", len(kept), len(rules), measured)
     return kept
-
-
-def _sample_for_measuring(prepared: Prepared, rng: np.random.Generator) -> Hashes:
-    """The keys of as many records as are measured, a row per record and a column per key; 0 where there is none."""
-    chosen = sample_positions(prepared, MEASURED_RECORDS, rng)
-    prepared.connection.register("chosen_records", chosen)
-    keys = prepared.connection.sql(
-        "select columns('^k') from key_values semi join chosen_records using (position) order by position"
-    ).pl()
-    prepared.connection.unregister("chosen_records")
-    return keys.fill_null(0).to_numpy()
 
 
 def _twins(hashes: Hashes) -> set[int]:
@@ -198,36 +194,9 @@ def _measure(hashes: Hashes, rule: Rule) -> tuple[float, int]:
     return float((compared * (compared - 1) / 2).sum()), int(counts[counts > BLOCK_CAP].sum())
 
 
-def sample_positions(prepared: Prepared, most: int, rng: np.random.Generator) -> pl.DataFrame:
-    """At most so many record positions, drawn without replacement, in order."""
-    drawn = rng.choice(prepared.size, size=min(most, prepared.size), replace=False)
-    return pl.DataFrame({"position": np.sort(drawn).astype(np.int32)})
-
-
-def pairs_around(prepared: Prepared, rules: Sequence[Rule], around: pl.DataFrame) -> pl.DataFrame:
-    """All pairs with an end among the positions `around`, per rule: `rule`, `first`, `second`; ordered."""
-    cursor = prepared.connection
-    cursor.register("chosen_records", around)
-    cursor.execute("create or replace temp table pairs_around(rule usmallint, first integer, second integer)")
-    for number, rule in enumerate(rules):
-        key, there = _shared(rule)
-        cursor.execute(
-            f"""
-            insert into pairs_around
-            with keyed as (select position, {key} as key from key_values where {there}),
-            small as (select key from keyed group by key having count(*) between 2 and $cap),
-            blocked as (select position, key from keyed semi join small using (key))
-            select distinct $rule, least(a.position, b.position), greatest(a.position, b.position)
-            from blocked as a
-            semi join chosen_records on chosen_records.position = a.position
-            join blocked as b on a.key = b.key and a.position != b.position
-            """,
-            {"cap": BLOCK_CAP, "rule": number},
-        )
-    found = cursor.sql("select * from pairs_around order by first, second, rule").pl()
-    cursor.execute("drop table pairs_around")
-    cursor.unregister("chosen_records")
-    return found
+def sample_positions(size: int, most: int, rng: np.random.Generator) -> npt.NDArray[np.int32]:
+    """At most so many positions of `size` records, drawn without replacement, in order."""
+    return np.sort(rng.choice(size, size=min(most, size), replace=False)).astype(np.int32)
 
 
 def choose_rules(found: pl.DataFrame, chance: Floats, rules: int, records: int) -> list[int]:
@@ -244,7 +213,8 @@ def choose_rules(found: pl.DataFrame, chance: Floats, rules: int, records: int) 
     Returns:
         Numbers of the chosen rules, best first.
     """
-    pair = found.select(pl.struct("first", "second").rank("dense") - 1).to_series().to_numpy()
+    another = found.select(pl.any_horizontal(pl.col("first", "second").diff() != 0)).to_series().fill_null(value=False)
+    pair = another.cum_sum().to_numpy()
     shape = (len(chance), rules)
     finds = sparse.csc_array((np.ones(len(found)), (pair, found["rule"].to_numpy())), shape=shape)
     found_by = finds.T.tocsr()

@@ -10,7 +10,7 @@ import polars as pl
 from sqlglot import exp, parse_one
 
 from cer_assets.identity.fields import EXACT, KINDS, MISSING, Level, MatchField, name_partner
-from cer_assets.identity.prepare import DIALECT, Prepared, of_field, rename
+from cer_assets.identity.prepare import DIALECT, Prepared, fill, of_field, rename
 
 Levels = npt.NDArray[np.uint8]
 Rarities = npt.NDArray[np.float32]
@@ -35,8 +35,9 @@ class Comparison:
         """The number of the first level whose condition holds."""
         case = exp.Case()
         for number, condition in enumerate(self.conditions[:-1]):
-            case = case.when(condition.copy(), exp.Literal.number(number))
-        return exp.cast(case.else_(exp.Literal.number(len(self.conditions) - 1)), "utinyint", dialect=DIALECT)
+            case = case.when(condition.copy(), exp.Literal.number(number), copy=False)
+        case = case.else_(exp.Literal.number(len(self.conditions) - 1), copy=False)
+        return exp.cast(case, "utinyint", copy=False, dialect=DIALECT)
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,27 @@ class Compared:
     def take(self, rows: npt.NDArray[np.intp]) -> "Compared":
         """The pairs at these rows."""
         return Compared(self.pairs[rows], self.levels[rows], self.rarities[rows])
+
+    def without(self, pairs: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+        """Those of the pairs that are not among these."""
+        return pairs[~np.isin(_codes(pairs), _codes(self.pairs))]
+
+    def places(self, pairs: npt.NDArray[np.integer]) -> npt.NDArray[np.intp]:
+        """The rows that hold these pairs, in order; pairs that are not here are passed over."""
+        return np.flatnonzero(np.isin(_codes(self.pairs), _codes(pairs)))
+
+    @classmethod
+    def joined(cls, *parts: "Compared") -> "Compared":
+        """The pairs of parts that have none in common, ordered by pair."""
+        pairs, levels, rarities = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("pairs", "levels", "rarities")
+        )
+        return cls(pairs, levels, rarities).take(np.argsort(_codes(pairs)))
+
+
+def _codes(pairs: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """One number per pair, which rises with it."""
+    return pairs.astype(np.int64) @ np.array([1 << 32, 1])
 
 
 Fields = tuple[MatchField, ...]
@@ -128,9 +150,12 @@ def _household(fields: Fields) -> list[Comparison]:
 
 
 @cache
-def levels_sql(fields: Fields, pairs: str) -> str:
-    """Select `first`, `second`, `level{c}` per comparison and `rarity{i}` per field over a table of pairs."""
-    levels = [exp.alias_(c.level(), f"level{n}") for n, c in enumerate(comparisons(fields))]
+def levels_sql(fields: Fields, pairs: str, left: str = "prepared") -> str:
+    """Select `first`, `second`, `level{c}` per comparison and `rarity{i}` per field over a table of pairs.
+
+    `left` is a table that holds what `prepared` holds of every `first`.
+    """
+    levels = [exp.alias_(c.level(), f"level{n}", copy=False) for n, c in enumerate(comparisons(fields))]
     rarities = [
         parse_one(f"case when l.f{i} = r.f{i} then l.f{i}_rarity end as rarity{i}", dialect=DIALECT)
         for i in range(len(fields))
@@ -149,7 +174,7 @@ def levels_sql(fields: Fields, pairs: str) -> str:
         .select(*(f"{side}.{name} as {side}_{name}" for side, name in sorted(_read(levels + rarities))))
         .select(*(exp.alias_(measure, f"p_{name}") for name, measure in measures.items() if f"p_{name}" in used))
         .from_(f"{pairs} as p")
-        .join("prepared as l", on="l.position = p.first")
+        .join(f"{left} as l", on="l.position = p.first")
         .join("prepared as r", on="r.position = p.second")
     )
     return outer.from_(inner.subquery("measured")).sql(DIALECT)
@@ -167,12 +192,14 @@ def _flat(expression: exp.Expr) -> exp.Expr:
     def renamed(node: exp.Expr) -> exp.Expr:
         return exp.column(f"{node.table}_{node.name}") if isinstance(node, exp.Column) and node.table else node
 
-    return expression.copy().transform(renamed)
+    return expression.transform(renamed)
 
 
 def compare(prepared: Prepared, pairs: pl.DataFrame) -> Compared:
     """Compare pairs of positions (`first`, `second`); the answer is ordered by pair."""
     cursor = prepared.connection
+    if not prepared.complete:
+        fill(prepared, np.unique(pairs.select("first", "second").to_numpy()))
     cursor.register("pairs_to_compare", pairs.select(pl.col("first", "second").cast(pl.Int32)))
     query = levels_sql(prepared.fields, "pairs_to_compare")
     frame = cursor.sql(f"{query} order by first, second").pl()

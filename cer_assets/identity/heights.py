@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cer_assets.identity.block import Rule, pairs_around
+from cer_assets.identity.block import Rule
 from cer_assets.identity.cluster import MILLION, Ints, components, joins, renamed
 from cer_assets.identity.compare import Compared, compare
 from cer_assets.identity.learn import Floats, Weights
+from cer_assets.identity.pairs import Hashes
+from cer_assets.identity.pool import pairs_around
 from cer_assets.identity.prepare import Prepared
 
 NEIGHBOUR = 0.03
@@ -55,6 +57,7 @@ class Neighbourhood:
 
 def neighbourhood(
     prepared: Prepared,
+    keys: Hashes,
     rules: Sequence[Rule],
     weights: Weights,
     pool: Compared,
@@ -65,7 +68,8 @@ def neighbourhood(
     """Look at some records as clustering would.
 
     Args:
-        prepared: the records, with their keys.
+        prepared: the records.
+        keys: per key and position the hash of the key's value, 0 where there is none.
         rules: blocking rules, as places among the keys.
         weights: what labels so far suggest.
         pool: compared candidate pairs around the seeds, and more.
@@ -77,14 +81,14 @@ def neighbourhood(
         pairs = pl.DataFrame(pool.pairs, schema=["first", "second"], orient="row")
     else:
         around = _with_neighbours(pl.concat([seeds, others]).unique().sort(), pool, weights)
-        found = pairs_around(prepared, rules, pl.DataFrame({"position": around}))
+        found = pairs_around(keys, rules, around.to_numpy())
         # Who is farther away than a neighbour only matters to groups that are not looked at.
         inside = pl.col("first").is_in(around.implode()) & pl.col("second").is_in(around.implode())
         pairs = across(found.filter(inside).select("first", "second").unique(), groups)
     compared = compare(prepared, pairs)
     unseen = across(_unseen(compared, weights, prepared.size), groups)
     if len(unseen):
-        compared = compare(prepared, pl.concat([pairs, unseen]))
+        compared = Compared.joined(compared, compare(prepared, unseen))
     return Neighbourhood(compared, _touch(compared.pairs, seeds))
 
 

@@ -16,13 +16,18 @@ import numpy.typing as npt
 import polars as pl
 from threadpoolctl import threadpool_limits
 
+from cer_assets.identity.block import sample_positions
 from cer_assets.identity.compare import Compared, Comparison, compare, comparisons, exact_level
+from cer_assets.identity.pairs import coded, ends
 from cer_assets.identity.prepare import Prepared
 
 Floats = npt.NDArray[np.float64]
 
-RANDOM_PAIRS = 200_000
+RANDOM_PAIRS = 100_000
 """Random pairs on which chance agreement is measured."""
+
+RANDOM_RECORDS = 20_000
+"""They are drawn from so many random records, which are all that must be ready to be compared."""
 
 BELIEF_SCALE = 0.6
 """How far the sum of beliefs is trusted before any label: fields agree together, so each says less than it seems."""
@@ -84,9 +89,10 @@ def random_pairs(prepared: Prepared, most: int, rng: np.random.Generator) -> pl.
     """At most so many distinct pairs of positions, drawn evenly: `first` < `second`."""
     if prepared.size < 2:
         return pl.DataFrame(schema={"first": pl.Int32, "second": pl.Int32})
-    drawn = rng.integers(0, prepared.size, size=(min(most, prepared.size**2), 2))
-    drawn = np.unique(np.sort(drawn[drawn[:, 0] != drawn[:, 1]], axis=1), axis=0)
-    return pl.DataFrame({"first": drawn[:, 0], "second": drawn[:, 1]})
+    among = sample_positions(prepared.size, RANDOM_RECORDS, rng)
+    one, other = among[rng.integers(0, len(among), size=(2, min(most, prepared.size**2)))]
+    first, second = ends(np.unique(coded(one, other)[one != other]))
+    return pl.DataFrame({"first": first, "second": second})
 
 
 def _belief(comparison: Comparison, random: npt.NDArray[np.uint8], uniqueness: Sequence[float]) -> Floats:

@@ -1,7 +1,6 @@
 """The state of one training: records, candidate pool, labels so far, and the model they make; nobody is asked here."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,8 +16,6 @@ from cer_assets.identity.block import (
     block_keys,
     candidate_rules,
     choose_rules,
-    create_keys,
-    pairs_around,
     sample_positions,
 )
 from cer_assets.identity.cluster import Ints
@@ -28,12 +25,17 @@ from cer_assets.identity.heights import LOWEST, Neighbourhood, across, neighbour
 from cer_assets.identity.labels import AUDIT, DEDUPE, RULE, agreement, effective, labels_frame
 from cer_assets.identity.learn import Beliefs, Floats, Weights, believed, fit, measure_beliefs
 from cer_assets.identity.model import Model
+from cer_assets.identity.pairs import Hashes, Positions, hash_keys
+from cer_assets.identity.pool import pairs_around
 from cer_assets.identity.prepare import Prepared
 
 logger = logging.getLogger(__name__)
 
 POOL_RECORDS = 4_000
 """The candidate pool holds all blocked pairs around so many records."""
+
+RULE_RECORDS = 1_500
+"""Rules are chosen by all pairs that any rule finds around so many of them."""
 
 SEEDS = 600
 """Of a larger pool, clustering is looked at around so many records."""
@@ -55,6 +57,68 @@ class Label:
     trust: float = 1.0
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What is known of the records before rules are chosen and anybody is asked."""
+
+    prepared: Prepared
+    groups: Ints | None
+    beliefs: Beliefs
+    keys: tuple[BlockKey, ...]
+    hashes: Hashes
+    """Per key and position the hash of the key's value."""
+    rules: tuple[Rule, ...]
+    """All blocking rules that can be afforded, as places among the keys."""
+    around: Positions
+    """A random sample of the records, in random order."""
+    found: pl.DataFrame
+    """`rule`, `first`, `second`: the blocked pairs around the first `RULE_RECORDS`; ordered by pair, then rule."""
+    compared: Compared
+    """These pairs, each once."""
+
+    @classmethod
+    def of(cls, ready: Prepared, rng: np.random.Generator, groups: Ints | None) -> "Sample":
+        """Measure beliefs and rules, and find the pairs around some records.
+
+        Args:
+            ready: the records.
+            rng: where chance comes from.
+            groups: a number per record; pairs within a group are no candidates.
+        """
+        beliefs = measure_beliefs(ready, rng)
+        keys = block_keys(ready.fields)
+        hashes = hash_keys(ready, keys)
+        rules = affordable_rules(hashes, candidate_rules(keys), rng)
+        around = rng.permutation(sample_positions(ready.size, POOL_RECORDS, rng))
+        found = across(pairs_around(hashes, rules, around[:RULE_RECORDS]), groups)
+        compared = compare(ready, found.select("first", "second").unique())
+        return cls(ready, groups, beliefs, keys, hashes, tuple(rules), around, found, compared)
+
+    @property
+    def chance(self) -> Floats:
+        """What the compared pairs are believed to be."""
+        return believed(self.beliefs, len(self.prepared.fields)).chance(self.compared).round(9)
+
+    def with_nearest(self, records: int, most: int) -> Positions:
+        """The first records of the sample and those most like each, at most so many, by what is believed; in order."""
+        positions, chance = self.around[:records], self.chance
+        first, second = self.compared.pairs.T
+        nearest = (
+            pl.DataFrame(
+                {
+                    "record": np.concatenate([first, second]),
+                    "other": np.concatenate([second, first]),
+                    "chance": np.concatenate([chance, chance]),
+                }
+            )
+            .filter(pl.col("record").is_in(positions.tolist()))
+            .sort(["record", "chance", "other"], descending=[False, True, False])
+            .group_by("record", maintain_order=True)
+            .head(most)
+        )
+        return np.unique(np.concatenate([positions, nearest["other"].to_numpy()])).astype(np.int32)
+
+
 @dataclass
 class Learner:
     """What one training knows, and what follows from it."""
@@ -63,45 +127,43 @@ class Learner:
     costs: Costs
     beliefs: Beliefs
     keys: tuple[BlockKey, ...]
+    hashes: Hashes
+    """Per key and position the hash of the key's value."""
     rules: tuple[Rule, ...]
     """The chosen blocking rules, as places among the keys."""
     pool: Compared
-    """Candidate pairs around `around`, ordered by pair."""
-    around: pl.Series
+    """Candidate pairs around a sample of the records, ordered by pair."""
     seeds: pl.Series
+    """The records around which clustering is looked at."""
     groups: Ints | None
     labels: dict[Pair, Label] = field(default_factory=dict[Pair, Label])
     asked: list[tuple[Pair, Label]] = field(default_factory=list[tuple[Pair, Label]])
     """Every question, also one that was asked before, in the order they were put."""
     known: pl.DataFrame | None = None
+    told: Compared = field(init=False)
+    """The pairs that had an answer so far."""
+
+    def __post_init__(self) -> None:
+        """Begin without answers."""
+        self.told = self.pool.take(np.empty(0, dtype=np.intp))
 
     @classmethod
-    def of(cls, ready: Prepared, rng: np.random.Generator, costs: Costs, groups: Ints | None) -> "Learner":
-        """Measure beliefs, choose blocking rules and collect the candidate pool.
+    def of(cls, sample: Sample, costs: Costs) -> "Learner":
+        """Choose blocking rules and collect the candidate pool.
 
         Args:
-            ready: the records.
-            rng: where chance comes from.
+            sample: what is known of the records.
             costs: of being wrong.
-            groups: a number per record; pairs within a group are no candidates.
         """
-        beliefs = measure_beliefs(ready, rng)
-        keys = block_keys(ready.fields)
-        create_keys(ready, keys)
-        rules = affordable_rules(ready, candidate_rules(keys), rng)
-        around = sample_positions(ready, POOL_RECORDS, rng)
-        seeds = around["position"]
-        if ready.size > POOL_RECORDS:
-            seeds = seeds.gather(np.sort(rng.permutation(len(seeds))[:SEEDS]))
-        found = across(pairs_around(ready, rules, around), groups)
+        ready, around = sample.prepared, sample.around
+        seeds = np.sort(around[:SEEDS] if ready.size > POOL_RECORDS else around)
+        chosen = choose_rules(sample.found, sample.chance, len(sample.rules), len(around[:RULE_RECORDS]))
+        rules = tuple(sample.rules[r] for r in chosen)
+        found = across(pairs_around(sample.hashes, rules, around), sample.groups)
         pool = compare(ready, found.select("first", "second").unique())
-        chance = believed(beliefs, len(ready.fields)).chance(pool)
-        chosen = choose_rules(found, chance, len(rules), len(around))
-        kept = found.filter(pl.col("rule").is_in(chosen)).select("first", "second").unique()
-        pool = pool.take(places(pool, kept.to_numpy()))
         logger.info("candidate pool: %d pairs around %d records", len(pool), len(around))
-        named = tuple(rules[r] for r in chosen)
-        return cls(ready, costs, beliefs, keys, named, pool, around["position"], seeds, groups)
+        keys, hashes, groups = sample.keys, sample.hashes, sample.groups
+        return cls(ready, costs, sample.beliefs, keys, hashes, rules, pool, pl.Series(seeds), groups)
 
     def add_known(self, known: pl.DataFrame | None) -> None:
         """Take labels had already; pairs of records that are not here are passed over."""
@@ -134,17 +196,28 @@ class Learner:
         """The pairs with an answer, ordered by pair; unsure is none."""
         sure = sorted(pair for pair, label in self.labels.items() if label.answer is not None)
         return (
-            compare(self.prepared, _frame(sure)),
+            self._compared(np.array(sure, dtype=np.int64).reshape(-1, 2)),
             np.array([self.labels[pair].answer for pair in sure], dtype=bool),
             np.array([self.labels[pair].trust for pair in sure], dtype=np.float64),
         )
+
+    def _compared(self, pairs: npt.NDArray[np.int64]) -> Compared:
+        """Pairs, each compared once in a training; what there is a query for takes as long for one as for thousands."""
+        held = self.pool if "near" not in vars(self) else self.near.compared
+        for known in (self.pool, held):
+            self.told = Compared.joined(self.told, known.take(known.places(self.told.without(pairs))))
+        if len(new := self.told.without(pairs)):
+            frame = pl.DataFrame(new, schema=["first", "second"], orient="row")
+            self.told = Compared.joined(self.told, compare(self.prepared, frame))
+        return self.told.take(self.told.places(pairs))
 
     @cached_property
     def near(self) -> Neighbourhood:
         """What clustering sees around the seeds, as it is first asked for, and around pairs labelled by then."""
         others = np.unique(np.array(self._for_the_curve(), dtype=np.int32))
+        weights, others = self.weights(), pl.Series(others)
         return neighbourhood(
-            self.prepared, self.rules, self.weights(), self.pool, self.seeds, pl.Series(others), self.groups
+            self.prepared, self.hashes, self.rules, weights, self.pool, self.seeds, others, self.groups
         )
 
     def curve(self, heights: Floats) -> Curve:
@@ -153,7 +226,7 @@ class Learner:
         dedupe chooses pairs for what tells them apart, so its answers would make the curve look better than it is.
         """
         labelled = self._for_the_curve()
-        rows = places(self.near.compared, np.array(labelled, dtype=np.int64).reshape(-1, 2))
+        rows = self.near.compared.places(np.array(labelled, dtype=np.int64).reshape(-1, 2))
         answers = [self.labels[int(a), int(b)].answer for a, b in self.near.compared.pairs[rows]]
         return Curve.fitted(heights[rows], np.array(answers, dtype=bool), OF_HEIGHTS)
 
@@ -245,18 +318,6 @@ class Learner:
             "labels_predicted": round(float(right.mean()), 4),
             "labels_predicted_without_learning": round(float((before == answers).mean()), 4),
         }
-
-
-def places(pool: Compared, pairs: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.intp]:
-    """The rows of the pool that hold these pairs, in the pool's order; pairs it does not hold are passed over."""
-    # One number per pair; the pool is ordered by pair, so the numbers rise.
-    codes = pool.pairs.astype(np.int64) @ np.array([1 << 32, 1])
-    wanted = pairs.astype(np.int64) @ np.array([1 << 32, 1])
-    return np.flatnonzero(np.isin(codes, wanted))
-
-
-def _frame(pairs: Sequence[Pair]) -> pl.DataFrame:
-    return pl.DataFrame(pairs, schema={"first": pl.Int32, "second": pl.Int32}, orient="row")
 
 
 def _usable(cut: float) -> float:

@@ -1,8 +1,9 @@
 """dedupe's active learning as a process of its own: it proposes pairs of records, hears answers, proposes better ones.
 
 dedupe iterates over sets of strings, so its choices depend on PYTHONHASHSEED, which can only be set when an interpreter
-starts. `python -m cer_assets.identity.questions` therefore speaks JSON lines: it reads one line with the records, then
-writes `[a, b]` and reads `true`, `false` or `null` until its input ends. No labels and no model are kept here.
+starts. This file, run as a script, therefore speaks JSON lines: it reads one line with the records, then writes
+`[a, b]` and reads `true`, `false` or `null` until its input ends. No labels and no model are kept here, and nothing
+else of the package is loaded there: somebody waits for it.
 """
 
 import itertools
@@ -15,18 +16,20 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cer_assets.identity.fields import MatchField
+if TYPE_CHECKING:
+    from cer_assets.identity.fields import MatchField
 
 logger = logging.getLogger(__name__)
 
-MOST_RECORDS = 1_600
-"""dedupe stores every pair that each of its predicates covers; beyond 2,000 records memory runs out."""
+MOST_RECORDS = 1_000
+"""dedupe stores every pair that each of its predicates covers: time and memory grow with the square of the records."""
 
-MOST_PAIRS = 4_000
+MOST_PAIRS = 2_000
 """dedupe applies its predicates to every candidate pair again after each answer."""
 
 PAIRS_PER_RECORD = 25
@@ -49,7 +52,7 @@ class Questions:
     def start(
         self,
         records: Sequence[dict[str, str | None]],
-        fields: Sequence[MatchField],
+        fields: "Sequence[MatchField]",
         seed: int,
         groups: Sequence[int] | None = None,
     ) -> None:
@@ -90,7 +93,7 @@ def questions(wanted: bool = True) -> Generator[Questions | None]:
         yield None
         return
     process = subprocess.Popen(
-        [sys.executable, "-m", "cer_assets.identity.questions"],
+        [sys.executable, "-P", __file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         # What dedupe says when it fails may quote records.
@@ -108,6 +111,10 @@ def questions(wanted: bool = True) -> Generator[Questions | None]:
 
 def _converse() -> None:
     """The proposing end, run in the child process."""
+    # scikit-learn, which dedupe loads, would load pandas, which nothing here needs and somebody would wait for.
+    sys.modules["pandas"] = None  # pyright: ignore[reportArgumentType] - how Python says that a module is not there
+    import_module("dedupe.labeler")
+    del sys.modules["pandas"]
     told = json.loads(sys.stdin.readline())
     learner = _learner(told["records"], told["fields"], told["seed"], told["groups"])
     while len(learner):

@@ -13,9 +13,10 @@ from cer_assets.identity.curve import Costs
 from cer_assets.identity.fields import CUSTOMER_FIELDS, MatchField
 from cer_assets.identity.labels import AUDIT, DEDUPE, REPEAT, UNCERTAIN, Labeller
 from cer_assets.identity.learn import Floats
-from cer_assets.identity.learner import Label, Learner, Pair, places
+from cer_assets.identity.learner import Label, Learner, Pair, Sample
 from cer_assets.identity.model import Model
-from cer_assets.identity.prepare import Prepared, prepared
+from cer_assets.identity.pairs import Positions
+from cer_assets.identity.prepare import Prepared, fill, prepared
 from cer_assets.identity.questions import MOST_RECORDS, Questions, QuestionsFailedError, questions
 
 logger = logging.getLogger(__name__)
@@ -75,16 +76,18 @@ def train(
         ValueError: a column is missing, or the labeller does not give one answer per pair.
     """
     share = round(SHARE_OF_DEDUPE * budget) if labeller is not None else 0
-    # dedupe takes seconds to import, which the candidate pool takes to be found: it starts first.
-    with questions(share > 0) as dedupe, prepared(records, fields, connection) as ready:
+    # dedupe takes its time to be imported, and then to look at its records: we prepare ours meanwhile.
+    with questions(share > 0) as dedupe, prepared(records, fields, connection, complete=False) as ready:
         rng = np.random.default_rng(seed)
-        learner = Learner.of(ready, rng, costs, _groups(records, ready, between))
+        sample = Sample.of(ready, rng, _groups(records, ready, between))
+        positions = None if dedupe is None else _handed_over(dedupe, sample, seed)
+        learner = Learner.of(sample, costs)
         learner.add_known(known_labels)
         if labeller is not None:
             asking = _Asking(learner, labeller, budget, rng)
             kept_back = asking.audits + asking.repeats
-            if dedupe is not None:
-                asking.questions_of_dedupe(dedupe, share, seed)
+            if dedupe is not None and positions is not None:
+                asking.questions_of_dedupe(dedupe, positions, share)
             asking.uncertain_pairs(until=kept_back + (asking.left - kept_back) // 2)
             asking.uncertain_joins(until=kept_back)
             asking.audit()
@@ -100,6 +103,28 @@ def _groups(records: pl.DataFrame, ready: Prepared, between: str | None) -> Ints
     ids = pl.DataFrame({"record_id": ready.record_ids})
     values = ids.join(records.select("record_id", value=between), on="record_id", maintain_order="left")["value"]
     return values.rank("dense").fill_null(0).to_numpy().astype(np.int64)
+
+
+def _handed_over(dedupe: Questions, sample: Sample, seed: int) -> Positions | None:
+    """Hand dedupe some records and those most like them, so that a small sample holds matches and near misses.
+
+    Returns:
+        their positions; null where dedupe would not have them.
+    """
+    positions = sample.with_nearest(MOST_RECORDS // 3, 2)
+    if len(positions) < 3:
+        return None
+    ready, groups = sample.prepared, sample.groups
+    fill(ready, positions)
+    columns = ", ".join(f"f{i}" for i in range(len(ready.fields)))
+    frame = ready.connection.sql(f"select {columns} from prepared order by position").pl()
+    values = frame.rename({f"f{i}": field.column for i, field in enumerate(ready.fields)}).to_dicts()
+    try:
+        dedupe.start(values, ready.fields, seed, None if groups is None else groups[positions].tolist())
+    except QuestionsFailedError as error:
+        logger.warning("%s; the other questions come from the candidate pool", error)
+        return None
+    return positions
 
 
 class _Asking:
@@ -140,15 +165,9 @@ class _Asking:
             elif before.answer != label.answer:
                 self.learner.labels[pair] = Label(None, before.drawn, before.weight)
 
-    def questions_of_dedupe(self, dedupe: Questions, share: int, seed: int) -> None:
-        """Ask what dedupe proposes on a sample of records; where it can propose nothing, ask nothing."""
-        positions = self._records_for_dedupe()
-        if len(positions) < 3:
-            return
-        groups = self.learner.groups
+    def questions_of_dedupe(self, dedupe: Questions, positions: Positions, share: int) -> None:
+        """Ask what dedupe proposes on records that it was handed; where it can propose nothing, ask nothing."""
         try:
-            fields = self.learner.prepared.fields
-            dedupe.start(self._values(positions), fields, seed, None if groups is None else groups[positions].tolist())
             while self.left > self.budget - share:
                 a, b = sorted(int(positions[place]) for place in dedupe.propose())
                 self.ask([(a, b)], DEDUPE)
@@ -156,50 +175,13 @@ class _Asking:
         except QuestionsFailedError as error:
             logger.warning("%s; the other questions come from the candidate pool", error)
 
-    def _records_for_dedupe(self) -> npt.NDArray[np.int64]:
-        """Records of the pool and those most like them, so that a small sample holds matches and near misses."""
-        learner = self.learner
-        pairs = pl.DataFrame(
-            {
-                "first": learner.pool.pairs[:, 0],
-                "second": learner.pool.pairs[:, 1],
-                "chance": learner.weights().chance(learner.pool).round(9),
-            }
-        )
-        seeds = self.rng.permutation(learner.around.to_numpy())[: MOST_RECORDS // 3]
-        nearest = (
-            pl.concat(
-                [
-                    pairs.select(record="first", other="second", chance="chance"),
-                    pairs.select(record="second", other="first", chance="chance"),
-                ]
-            )
-            .filter(pl.col("record").is_in(np.sort(seeds)))
-            .sort(["record", "chance", "other"], descending=[False, True, False])
-            .group_by("record", maintain_order=True)
-            .head(2)
-        )
-        return np.unique(np.concatenate([seeds, nearest["other"].to_numpy()])).astype(np.int64)
-
-    def _values(self, positions: npt.NDArray[np.int64]) -> list[dict[str, str | None]]:
-        """The standard values of some records, by column."""
-        prepared = self.learner.prepared
-        columns = ", ".join(f"f{i}" for i in range(len(prepared.fields)))
-        chosen = pl.DataFrame({"position": positions.astype(np.int32)})
-        prepared.connection.register("chosen_records", chosen)
-        frame = prepared.connection.sql(
-            f"select {columns} from prepared semi join chosen_records using (position) order by position"
-        ).pl()
-        prepared.connection.unregister("chosen_records")
-        return frame.rename({f"f{i}": field.column for i, field in enumerate(prepared.fields)}).to_dicts()
-
     def uncertain_pairs(self, until: int) -> None:
         """Ask about the pool by expected error, with a fit between batches, until so many questions are left."""
         pool = self.learner.pool
         while self.left > until:
             chance = self.learner.weights().chance(pool)
             doubt = np.asarray(np.round(np.minimum(chance, 1 - chance), 9), dtype=np.float64)
-            doubt[places(pool, self._labelled())] = 0.0
+            doubt[pool.places(self._labelled())] = 0.0
             batch = self._draw_by_look(doubt, min(BATCH, self.left - until))
             if not batch:
                 return
@@ -227,7 +209,7 @@ class _Asking:
         while self.left > until:
             chance = self.learner.curve(heights).chance(heights)
             doubt = np.round(np.where(near.seen, np.minimum(chance, 1 - chance), 0.0), 9)
-            doubt[places(near.compared, self._labelled())] = 0.0
+            doubt[near.compared.places(self._labelled())] = 0.0
             size = min(BATCH, self.left - until, int((doubt > 0).sum()))
             if size == 0:
                 return
@@ -253,7 +235,7 @@ class _Asking:
         learner = self.learner
         near = learner.near
         free = near.seen.copy()
-        free[places(near.compared, self._labelled())] = False
+        free[near.compared.places(self._labelled())] = False
         rows = np.flatnonzero(free)
         if not len(rows):
             return []

@@ -15,9 +15,10 @@ from cer_assets.identity.block import (
     choose_rules,
     create_keys,
     create_pairs,
-    pairs_around,
 )
 from cer_assets.identity.fields import CUSTOMER_FIELDS, MatchField
+from cer_assets.identity.pairs import hash_keys
+from cer_assets.identity.pool import pairs_around
 from cer_assets.identity.prepare import Prepared, prepared
 from cer_assets_tests.identity.people import population
 
@@ -45,7 +46,7 @@ def test_rules_are_conjunctions_over_different_fields() -> None:
 
 
 def test_every_affordable_rule_stays_within_the_budget(ready: Prepared) -> None:
-    rules = affordable_rules(ready, candidate_rules(KEYS), np.random.default_rng(0))
+    rules = affordable_rules(hash_keys(ready, KEYS), candidate_rules(KEYS), np.random.default_rng(0))
     assert rules
     for rule in rules[::7]:
         assert len(pairs_of(ready, rule)) <= PAIRS_PER_RECORD_AND_RULE * ready.size
@@ -76,8 +77,7 @@ def test_a_block_over_the_cap_is_not_compared() -> None:
 
 def test_pairs_around_some_records_are_the_pairs_that_have_one_of_them(ready: Prepared) -> None:
     rules = [(0,), (5,)]
-    around = pl.DataFrame({"position": np.arange(0, 40, dtype=np.int32)})
-    found = pairs_around(ready, rules, around)
+    found = pairs_around(hash_keys(ready, KEYS), rules, np.arange(0, 40, dtype=np.int32))
     every = pairs_of(ready, *rules)
     assert set(found.select("first", "second").iter_rows()) == {(a, b) for a, b in every if a < 40 or b < 40}
 
@@ -100,7 +100,7 @@ def test_all_rules_together_stay_within_the_budget() -> None:
 
 
 def test_a_key_that_says_what_another_says_is_in_no_rule(ready: Prepared) -> None:
-    rules = affordable_rules(ready, candidate_rules(KEYS), np.random.default_rng(0))
+    rules = affordable_rules(hash_keys(ready, KEYS), candidate_rules(KEYS), np.random.default_rng(0))
     words = {n for n, k in enumerate(KEYS) if k.column == "surname" and k.name in ("first word", "last word")}
     assert words
     assert not words & {key for rule in rules for key in rule}
@@ -113,8 +113,7 @@ def test_however_many_fields_there_are_a_bounded_number_of_rules_is_measured(mon
     columns = {f.column: [f"{value:06d}" for value in rng.integers(0, 15, 200)] for f in fields}
     with prepared(pl.DataFrame({"record_id": range(200)} | columns), fields) as workspace:
         keys = block_keys(fields)
-        create_keys(workspace, keys)
-        rules = affordable_rules(workspace, candidate_rules(keys), rng)
+        rules = affordable_rules(hash_keys(workspace, keys), candidate_rules(keys), rng)
     assert 0 < len([rule for rule in rules if len(rule) > 1]) <= 10
 
 
@@ -122,5 +121,5 @@ def test_however_many_fields_there_are_a_bounded_number_of_rules_is_measured(mon
 def test_few_records_have_no_rules(rows: int) -> None:
     records = population(2)[0].head(rows)
     with prepared(records, CUSTOMER_FIELDS) as workspace:
-        create_keys(workspace, KEYS)
-        assert affordable_rules(workspace, candidate_rules(KEYS), np.random.default_rng(0)) == []
+        hashes = hash_keys(workspace, KEYS)
+        assert affordable_rules(hashes, candidate_rules(KEYS), np.random.default_rng(0)) == []
