@@ -16,8 +16,10 @@ from cer_assets.identity.prepare import Prepared, fill
 PAIRS_PER_THREAD = 20_000
 """Fewer pairs are not worth threads of their own."""
 
-ROW_GROUP = 122_880
-"""Rows that DuckDB hands to one thread."""
+LEFT_RECORDS = """
+    create temp view left_records as
+    from prepared where position between getvariable('low') and getvariable('high')
+"""
 
 Scores = npt.NDArray[np.int32]
 """In whole millionths, so that adding them up gives one sum in every order."""
@@ -84,7 +86,7 @@ class Scorer:
             for i in range(len(model.fields))
         ]
         self._query = f"""
-            with compared as ({levels_sql(model.fields, "pairs_to_score")})
+            with compared as ({levels_sql(model.fields, "pairs_to_score", "left_records")})
             select first, second, round($million / (1 + exp(-({" + ".join(terms)}))))::integer as score
             from compared, weights
         """
@@ -102,9 +104,8 @@ class Scorer:
         codes = np.sort(codes)
         if not self.ready.complete:
             fill(self.ready, np.union1d(*ends(codes)))
-        # DuckDB shares out whole row groups of the records among its threads; of few records it would use one thread.
-        alone = self.ready.size >= self._threads * ROW_GROUP or len(codes) < PAIRS_PER_THREAD
-        parts = np.array_split(codes, 1 if alone else self._threads)
+        # DuckDB shares out large tables among its threads, not what a join makes of a few pairs; so the pairs are.
+        parts = np.array_split(codes, self._threads if len(codes) >= PAIRS_PER_THREAD else 1)
         with ThreadPoolExecutor(len(parts)) as pool:
             scores = list(pool.map(self._part, parts))
         return Scored(codes, np.concatenate(scores))
@@ -116,6 +117,10 @@ class Scorer:
             cursor.register("weights", self._weights)
             cursor.register("pairs_frame", pl.DataFrame({"first": first, "second": second}))
             cursor.execute("create temp table pairs_to_score as from pairs_frame")
+            # Pairs come by their first record, so that few records stand on the left: what is joined twice is small.
+            cursor.execute("set variable low = $low", {"low": int(first[0])})
+            cursor.execute("set variable high = $high", {"high": int(first[-1])})
+            cursor.execute(LEFT_RECORDS)
             found = cursor.sql(self._query, params=self._parameters).pl()
         finally:
             cursor.close()
