@@ -18,7 +18,7 @@ _GUARDS = {
     "junk_contact": "No default e-mail address, phone number or code glues people of many names together.",
     "bridge": "Customers do not hang together by a record in the middle alone.",
     "size_cap": "No customer is made of more records than one person has.",
-    "customer_jump": "Only new, changed and withdrawn records move the number of customers, beside what people read now.",
+    "customer_jump": "Only new, changed and withdrawn records move the number of customers that people read now.",
     "ids_changed": "Nearly every record keeps its customer id, beside what people read now.",
 }
 
