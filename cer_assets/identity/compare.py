@@ -149,12 +149,17 @@ def _household(fields: Fields) -> list[Comparison]:
     return [_several("household", levels)]
 
 
-@cache
 def levels_sql(fields: Fields, pairs: str, left: str = "prepared") -> str:
     """Select `first`, `second`, `level{c}` per comparison and `rarity{i}` per field over a table of pairs.
 
     `left` is a table that holds what `prepared` holds of every `first`.
     """
+    return _levels_sql(fields).replace(" pairs AS p ", f" {pairs} AS p ").replace(" prepared AS l ", f" {left} AS l ")
+
+
+@cache
+def _levels_sql(fields: Fields) -> str:
+    """The same over a table that is called `pairs`, and `prepared`."""
     levels = [exp.alias_(c.level(), f"level{n}", copy=False) for n, c in enumerate(comparisons(fields))]
     rarities = [
         parse_one(f"case when l.f{i} = r.f{i} then l.f{i}_rarity end as rarity{i}", dialect=DIALECT)
@@ -173,8 +178,8 @@ def levels_sql(fields: Fields, pairs: str, left: str = "prepared") -> str:
         exp.select("p.first", "p.second")
         .select(*(f"{side}.{name} as {side}_{name}" for side, name in sorted(_read(levels + rarities))))
         .select(*(exp.alias_(measure, f"p_{name}") for name, measure in measures.items() if f"p_{name}" in used))
-        .from_(f"{pairs} as p")
-        .join(f"{left} as l", on="l.position = p.first")
+        .from_("pairs as p")
+        .join("prepared as l", on="l.position = p.first")
         .join("prepared as r", on="r.position = p.second")
     )
     return outer.from_(inner.subquery("measured")).sql(DIALECT)

@@ -1,14 +1,16 @@
 from collections.abc import Mapping
 from datetime import date, datetime
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cer_assets.identity.compare import compare, comparisons
+from cer_assets.identity.compare import Compared, compare, comparisons
 from cer_assets.identity.fields import CUSTOMER_FIELDS, EXACT, KINDS, MISSING, Kind, MatchField
 from cer_assets.identity.prepare import prepared
+from cer_assets_tests.identity.people import population
 
 
 def levels(fields: tuple[MatchField, ...], one: Mapping[str, object], other: Mapping[str, object]) -> dict[str, str]:
@@ -240,3 +242,24 @@ def test_an_unknown_kind_is_refused() -> None:
 def test_unusable_records_are_refused(records: pl.DataFrame, message: str) -> None:
     with pytest.raises(ValueError, match=message), prepared(records, [MatchField("surname", "name")]):
         pass
+
+
+def test_parts_of_compared_pairs_are_put_together_in_order() -> None:
+    with prepared(population(20)[0], CUSTOMER_FIELDS) as ready:
+        every = compare(ready, pl.DataFrame({"first": [0, 0, 1, 2], "second": [1, 2, 2, 3]}))
+    one, other = every.take(np.array([1, 3])), every.take(np.array([0, 2]))
+    joined = Compared.joined(one, other)
+    assert joined.pairs.tolist() == every.pairs.tolist()
+    assert joined.levels.tolist() == every.levels.tolist()
+    assert one.without(every.pairs).tolist() == other.pairs.tolist()
+    assert every.places(np.array([[1, 2], [7, 8]])).tolist() == [2]
+
+
+def test_pairs_are_compared_alike_in_a_workspace_that_readies_records_as_asked() -> None:
+    pairs = pl.DataFrame({"first": [0, 3], "second": [1, 9]})
+    found: list[Compared] = []
+    for complete in (True, False):
+        with prepared(population(20)[0], CUSTOMER_FIELDS, complete=complete) as ready:
+            found.append(compare(ready, pairs))
+    assert found[0].levels.tolist() == found[1].levels.tolist()
+    assert found[0].rarities.tolist() == found[1].rarities.tolist()
