@@ -13,7 +13,7 @@ from scipy import sparse
 from sqlglot import exp
 
 from cer_assets.identity.fields import KINDS, MatchField, name_partner
-from cer_assets.identity.prepare import DIALECT, Prepared, of_field
+from cer_assets.identity.prepare import DIALECT, of_field
 
 Floats = npt.NDArray[np.float64]
 Hashes = npt.NDArray[np.uint64]
@@ -90,23 +90,10 @@ def _of_different_fields(keys: Sequence[BlockKey], rule: Rule) -> bool:
     return len(read) == len(set(read))
 
 
-def create_keys(prepared: Prepared, keys: Sequence[BlockKey]) -> None:
-    """Create the temporary table `key_values`: `position` and per key a hash `k{i}`, null where there is no value."""
-    columns = ["l.position", *(f"{hashed(key)} as k{number}" for number, key in enumerate(keys))]
-    query = f"select {', '.join(columns)} from record_facets as l"
-    prepared.connection.execute(f"create or replace temp table key_values as {query}")
-
-
 def hashed(key: BlockKey) -> str:
     """SQL for the hash of a key's value over `l`, null where there is no value."""
     value = f"nullif({key.expression.sql(DIALECT)}, '')"
     return f"case when {value} is not null then hash({value}) end"
-
-
-def _shared(rule: Rule, table: str = "key_values") -> tuple[str, str]:
-    """SQL for a rule's key in one number, and for its being there."""
-    columns = [f"{table}.k{k}" for k in rule]
-    return f"hash({', '.join(columns)})", " and ".join(f"{c} is not null" for c in columns)
 
 
 def affordable_rules(keys: Hashes, rules: Sequence[Rule], rng: np.random.Generator) -> list[Rule]:
@@ -237,30 +224,3 @@ def choose_rules(found: pl.DataFrame, chance: Floats, rules: int, records: int) 
         times[finds.indices[finds.indptr[best] : finds.indptr[best + 1]]] += 1
     logger.info("%d blocking rules chosen", len(chosen))
     return chosen
-
-
-def create_pairs(prepared: Prepared, rules: Sequence[Rule]) -> None:
-    """Create the temporary table `candidate_pairs`: `first`, `second` and the bits of the `rules` that found them."""
-    cursor = prepared.connection
-    cursor.execute("create or replace temp table blocked_keys(rule utinyint, key ubigint, position integer)")
-    for number, rule in enumerate(rules):
-        key, there = _shared(rule)
-        cursor.execute(
-            f"""
-            insert into blocked_keys
-            select $rule, {key} as key, position from key_values where {there}
-            qualify count(*) over (partition by {key}) between 2 and $cap
-            """,
-            {"rule": number, "cap": BLOCK_CAP},
-        )
-    cursor.execute(
-        """
-        create or replace temp table candidate_pairs as
-        select a.position as first, b.position as second, bit_or(1::ubigint << a.rule) as rules
-        from blocked_keys as a
-        join blocked_keys as b on a.rule = b.rule and a.key = b.key and a.position < b.position
-        group by a.position, b.position
-        """
-    )
-    cursor.execute("drop table blocked_keys")
-    cursor.execute("drop table key_values")

@@ -15,12 +15,11 @@ import polars as pl
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 
-from cer_assets.identity.block import create_keys
 from cer_assets.identity.cluster import MILLION, Ints
 from cer_assets.identity.compare import levels_sql
 from cer_assets.identity.learn import logistic
 from cer_assets.identity.model import Model
-from cer_assets.identity.pairs import PAIRS_PER_BATCH, Codes, coded, ends, find_blocks, read_keys
+from cer_assets.identity.pairs import PAIRS_PER_BATCH, Codes, coded, ends, find_blocks, hash_keys
 from cer_assets.identity.prepare import Prepared, prepared
 from cer_assets.identity.score import Scorer
 
@@ -263,9 +262,7 @@ def _codes(pairs: pl.DataFrame) -> Codes:
 def _over_the_cut(ready: Prepared, model: Model, side: npt.NDArray[np.int8]) -> Codes:
     """The pairs of different sources that share a block and score at least the cut."""
     keys, rules = model.block_rules()
-    create_keys(ready, keys)
-    blocking = find_blocks(read_keys(ready, len(keys)), rules)
-    ready.connection.execute("drop table key_values")
+    blocking = find_blocks(hash_keys(ready, keys), rules)
     scorer = Scorer(ready, model)
     found = [np.empty(0, dtype=np.uint64)]
     for codes in blocking.blocks.batches(None, PAIRS_PER_BATCH, ready.size):

@@ -181,17 +181,6 @@ def hash_keys(prepared: Prepared, keys: Sequence[BlockKey]) -> Hashes:
     return hashes
 
 
-def read_keys(prepared: Prepared, keys: int) -> Hashes:
-    """The first so many columns of `key_values`, one row a key."""
-    hashes = np.zeros((keys, prepared.size), dtype=np.uint64)
-    columns = [f"coalesce(k{k}, 0)" for k in range(keys)]
-    if columns:
-        frame = prepared.connection.sql(f"select {', '.join(columns)} from key_values order by position").pl()
-        for number, column in enumerate(frame.iter_columns()):
-            hashes[number] = column.to_numpy()
-    return hashes
-
-
 def find_blocks(keys: Hashes, rules: Sequence[Rule], fresh: Bools | None = None) -> Blocking:
     """The blocks of every rule; with `fresh`, only those that have a fresh record."""
     with ThreadPoolExecutor(THREADS) as pool:

@@ -227,11 +227,15 @@ def _numbered(texts: pl.Series) -> tuple[Codes, pl.Series]:
 
     Texts are told apart by 64 bits of hash: among a million, two share theirs once in thirty million fields.
     """
-    there = texts.is_not_null().to_numpy()
-    _, first, number = np.unique(texts.hash().to_numpy()[there], return_index=True, return_inverse=True)
+    there = np.flatnonzero(texts.is_not_null().to_numpy())
+    hashes = texts.hash().to_numpy()[there]
+    order = np.argsort(hashes)
+    ordered = hashes[order]
+    begins = np.ones(len(ordered), dtype=bool)
+    begins[1:] = ordered[1:] != ordered[:-1]
     numbers = np.zeros(len(texts), dtype=np.int32)
-    numbers[there] = number + 1
-    return numbers, texts.gather(np.flatnonzero(there)[first])
+    numbers[there[order]] = np.cumsum(begins)
+    return numbers, texts.gather(there[order[begins]])
 
 
 def _standardised(cursor: duckdb.DuckDBPyConnection, raws: pl.Series, field: MatchField) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from cer_assets.identity.model import Model
 from cer_assets.identity.pairs import Codes, Positions, coded, ends
 from cer_assets.identity.prepare import Prepared, fill
 
-PAIRS_PER_THREAD = 20_000
+PAIRS_PER_THREAD = 50_000
 """Fewer pairs are not worth threads of their own."""
 
 LEFT_RECORDS = """

@@ -13,11 +13,9 @@ from cer_assets.identity.block import (
     block_keys,
     candidate_rules,
     choose_rules,
-    create_keys,
-    create_pairs,
 )
 from cer_assets.identity.fields import CUSTOMER_FIELDS, MatchField
-from cer_assets.identity.pairs import hash_keys
+from cer_assets.identity.pairs import ends, find_blocks, hash_keys
 from cer_assets.identity.pool import pairs_around
 from cer_assets.identity.prepare import Prepared, prepared
 from cer_assets_tests.identity.people import population
@@ -28,14 +26,16 @@ KEYS = block_keys(CUSTOMER_FIELDS)
 @pytest.fixture
 def ready() -> Iterator[Prepared]:
     with prepared(population(150)[0], CUSTOMER_FIELDS) as workspace:
-        create_keys(workspace, KEYS)
         yield workspace
 
 
 def pairs_of(workspace: Prepared, *rules: Rule) -> set[tuple[int, int]]:
-    create_keys(workspace, KEYS)
-    create_pairs(workspace, rules)
-    return set(workspace.connection.execute("select first, second from candidate_pairs").fetchall())
+    blocks = find_blocks(hash_keys(workspace, KEYS), rules).blocks
+    return {
+        pair
+        for codes in blocks.batches(None, 10_000, workspace.size)
+        for pair in zip(*map(list, ends(codes)), strict=True)
+    }
 
 
 def test_rules_are_conjunctions_over_different_fields() -> None:
@@ -70,9 +70,7 @@ def test_a_block_over_the_cap_is_not_compared() -> None:
     fields = [MatchField("surname", "name")]
     for rows, pairs in ((records, 0), (records.head(20), 190)):
         with prepared(rows, fields) as workspace:
-            create_keys(workspace, block_keys(fields))
-            create_pairs(workspace, [(0,)])
-            assert workspace.connection.execute("select count(*) from candidate_pairs").fetchall() == [(pairs,)]
+            assert find_blocks(hash_keys(workspace, block_keys(fields)), [(0,)]).pairs == (pairs,)
 
 
 def test_pairs_around_some_records_are_the_pairs_that_have_one_of_them(ready: Prepared) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cer_assets.identity import Model, Resolution, resolve, resolve_all
 from cer_assets.identity.compare import Compared, compare
 from cer_assets.identity.prepare import prepared
+from cer_assets.identity.resolve import scored_pairs
 from cer_assets_tests.identity.conftest import Trained
 
 
@@ -21,7 +22,7 @@ def same_bytes(found: Resolution, expected: Resolution) -> None:
 
 
 @settings(deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(0, 1000), st.integers(1, 2))
+@given(st.integers(0, 1000), st.sampled_from([1, 2, 4]))
 def test_row_order_and_threads_do_not_change_a_byte(trained: Trained, seed: int, threads: int) -> None:
     expected = resolve_all(trained.records, trained.model)
     with duckdb.connect(config={"threads": threads}) as connection:
@@ -44,6 +45,17 @@ def test_scores_in_sql_are_those_of_the_weights(trained: Trained) -> None:
     assert len(pairs) > 100
     np.testing.assert_allclose(trained.model.weights.chance(compared), pairs["score"].to_numpy(), atol=2e-6)
     assert isinstance(compared, Compared)
+
+
+def test_scored_pairs_are_the_edges_that_blocking_finds_within_or_across_sources(trained: Trained) -> None:
+    edges = resolve_all(trained.records, trained.model).edges
+    pairs = scored_pairs(trained.records, trained.model)
+    assert pairs.equals(pairs.join(edges, on=pairs.columns, how="semi", maintain_order="left"))
+    assert len(pairs) > 0.9 * len(edges)
+    source = trained.records.with_columns(source=pl.col("record_id").str.head(2))
+    across = scored_pairs(source, trained.model, between="source", batch=500)
+    differ = pl.col("record_a").str.head(2) != pl.col("record_b").str.head(2)
+    assert across.equals(pairs.filter(differ))
 
 
 def test_every_record_is_linked_once_with_a_confidence(trained: Trained) -> None:
