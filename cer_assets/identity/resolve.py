@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 import numpy as np
@@ -35,7 +35,7 @@ from cer_assets.identity.pairs import (
     groups_of,
     hash_keys,
 )
-from cer_assets.identity.prepare import Prepared, prepared
+from cer_assets.identity.prepare import Prepared, fill, prepared
 from cer_assets.identity.score import Scored, Scorer
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,9 @@ LEAST_CLOSING_PAIRS = 5_000_000
 
 CLOSED_RECORDS = (GROUP_CAP, 100, 30, 10, 3)
 """Where closing would score too many pairs, components are taken apart at the next of these sizes."""
+
+MANY_FRESH = 0.1
+"""Where a larger share of the records is fresh, all are made ready to be compared at once, not batch by batch."""
 
 BINS = 50
 """Bins of the score histogram."""
@@ -145,6 +148,9 @@ def resolve_all(
             fingerprint = fingerprints(ready, model.digest, bonds)
             past = nothing_known(ready.size) if known is None else compare_with_known(ready, known, fingerprint, bonds)
             prior = Scored.none() if edges is None or known is None else scored_before(ready, edges, past.fresh)
+            if not ready.complete and past.fresh.sum() > MANY_FRESH * ready.size:
+                fill(ready)
+                ready = replace(ready, complete=True)
         run = _Run(ready, model, bonds, past, prior, batch)
         run.block(edges is not None)
         run.close()
@@ -205,6 +211,8 @@ class _Run:
         self.bins = np.zeros(BINS, dtype=np.int64)
         self.rules = np.zeros((3, len(model.rules)), dtype=np.int64)
         """Per rule: pairs, matches, matches of no other rule."""
+        self._seen: list[tuple[Blocking, Bools]] = []
+        self._clustered = Scored.none()
 
     def block(self, components_known: bool, side: Ints | None = None) -> None:
         """Score the pairs of fresh records, and of what they touch where that is not known from edges.
@@ -218,7 +226,6 @@ class _Run:
             hashes = hash_keys(self.ready, keys)
         done = np.zeros(self.ready.size, dtype=bool)
         todo = self.past.fresh
-        self._seen: list[tuple[Blocking, Bools]] = []
         while True:
             if todo.any():
                 with _phase("%d records into blocks", int(todo.sum())):
@@ -327,11 +334,11 @@ class _Run:
             self.group = average_linkage(
                 inside.first, inside.second, inside.score, size, self.cut, GROUP_CAP, together, self.bonds.apart
             )
-        self._scored = scored
+        self._clustered = scored
 
     def confidence(self) -> pl.Series:
         """Per touched record, see `Resolution.links`."""
-        size, group, scored = self.ready.size, self.group, self._scored
+        size, group, scored = self.ready.size, self.group, self._clustered
         first, second = scored.first, scored.second
         within = group[first] == group[second]
         total = np.bincount(first[within], weights=scored.score[within], minlength=size)

@@ -175,3 +175,13 @@ def test_no_group_holds_a_pair_that_people_parted(trained: Trained, whole: Resol
     customer = dict(links.select("record_id", "customer_id").iter_rows())
     assert len(parted) > 20
     assert all(customer[a] != customer[b] for a, b, _ in parted)
+
+
+def test_hardly_any_record_is_resolved_too(trained: Trained, whole: Resolution) -> None:
+    for records in (trained.records.head(0), trained.records.head(1)):
+        for known in (None, whole.links.head(0), whole.links):
+            found = resolve_all(records, trained.model, known=known, edges=whole.edges)
+            assert len(found.links) == len(records)
+    gone = resolve_all(trained.records.head(0), trained.model, known=whole.links, edges=whole.edges)
+    assert set(gone.history["event"]) == {"end"}
+    assert gone.edges.is_empty()
