@@ -54,9 +54,6 @@ class Prior:
     spread_of_slope: float = 1.0
 
 
-OF_SCORES = Prior(level=0.0, slope=1.0)
-"""Scores of pairs are held to be chances."""
-
 OF_HEIGHTS = Prior(level=0.4, slope=2.0)
 """Joining groups raises the expected F1 while their chance is over half the F1 reached (Lipton and others, "Optimal
 thresholding of classifiers to maximize F1 measure", 2014), and links are worth having from .9 on: so .45 is held to

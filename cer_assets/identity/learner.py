@@ -291,7 +291,7 @@ class Learner:
 
     def _repeats(self, asked: pl.DataFrame) -> dict[str, Any]:
         """How often the same was said again, by all who were asked twice."""
-        shared = ["record_a", "record_b", "answer", "by", "drawn"]
+        shared = ["record_a", "record_b", "answer", "by", "at", "drawn"]
         frames = [asked] if self.known is None else [self.known, asked]
         told = [frame.select(c for c in shared if c in frame.columns) for frame in frames]
         counted = agreement(pl.concat(told, how="diagonal_relaxed")).select("repeats", "agree").sum()

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cer_assets.identity.curve import OF_HEIGHTS, OF_SCORES, Costs, Curve, share, wilson
+from cer_assets.identity.curve import OF_HEIGHTS, Costs, Curve, Prior, share, wilson
 
 labelled = st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=40)
 cost = st.floats(0.01, 100)
@@ -51,7 +51,9 @@ def test_labels_move_the_cut_to_where_matches_begin() -> None:
 def test_a_few_right_answers_do_not_make_links_certain() -> None:
     scores = np.full(100, 0.999)
     few, many = (
-        Curve.fitted(scores[:n], np.ones(n, dtype=bool), OF_SCORES).figures(scores, scores > 0.5)["precision"]
+        Curve.fitted(scores[:n], np.ones(n, dtype=bool), Prior(level=0.0, slope=1.0)).figures(scores, scores > 0.5)[
+            "precision"
+        ]
         for n in (5, 100)
     )
     assert few["low"] < many["low"] < 1
