@@ -90,7 +90,9 @@ class Blocks:
             inside = (self.members >= low) & (self.members < high) & (owned > 0)
             codes = self._pairs_of(np.flatnonzero(inside), fresh)
             if len(codes):
-                yield np.unique(codes)
+                # numpy's own `unique` hashes, which takes thirty times as long.
+                codes.sort()
+                yield codes[np.concatenate([[True], codes[1:] != codes[:-1]])]
 
     def _pairs_of(self, places: Ints, fresh: Bools | None) -> Codes:
         """The pairs of the members at these places with others of their blocks."""
