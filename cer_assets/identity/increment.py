@@ -159,5 +159,6 @@ def scored_before(ready: Prepared, edges: pl.DataFrame, fresh: Bools) -> Scored:
     one, other = found["position"].to_numpy(), found["position_b"].to_numpy()
     kept = ~fresh[one] & ~fresh[other]
     score = np.round(found["score"].to_numpy()[kept] * MILLION).astype(np.int32)
-    codes, places = np.unique(coded(one[kept], other[kept]), return_index=True)
-    return Scored(codes, score[places])
+    codes = coded(one[kept], other[kept])
+    order = np.argsort(codes)
+    return Scored(codes[order], score[order])

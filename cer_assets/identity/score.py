@@ -103,7 +103,10 @@ class Scorer:
             return Scored.none()
         codes = np.sort(codes)
         if not self.ready.complete:
-            fill(self.ready, np.union1d(*ends(codes)))
+            compared = np.zeros(self.ready.size, dtype=bool)
+            for positions in ends(codes):
+                compared[positions] = True
+            fill(self.ready, np.flatnonzero(compared))
         # DuckDB shares out large tables among its threads, not what a join makes of a few pairs; so the pairs are.
         parts = np.array_split(codes, self._threads if len(codes) >= PAIRS_PER_THREAD else 1)
         with ThreadPoolExecutor(len(parts)) as pool:
