@@ -42,7 +42,7 @@ def agreement(one: pl.DataFrame, other: pl.DataFrame) -> float:
     return sum(map(len, same)) / len(one)
 
 
-@settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sets(st.integers(0, 380), min_size=1, max_size=40), st.booleans())
 def test_new_records_are_linked_as_a_full_run_would_and_the_rest_stays_as_it_is(
     trained: Trained, whole: Resolution, drawn: set[int], with_edges: bool
