@@ -1,6 +1,7 @@
 """The content hash of a frame: the same rows give the same hash, in whatever order they stand."""
 
 import hashlib
+from collections.abc import Mapping
 
 import duckdb
 import polars as pl
@@ -9,17 +10,22 @@ from sqlglot import exp
 _SEPARATOR, _NULL = exp.func("chr", exp.Literal.number(31)), exp.func("chr", exp.Literal.number(0))
 
 
-def content_hash(frame: pl.DataFrame) -> str:
+def content_hash(frame: pl.DataFrame, sums: Mapping[object, tuple[int, int]] | None = None) -> str:
     """Hash the columns' names and types and the rows, as a multiset.
 
     Each row's MD5 is cut to 64 bits and the rows' numbers are added up without overflow: one pass, no sort, and no two
     orders of the same rows can differ. This tells whether a table changed; it is no defence against a forger.
 
+    Args:
+        frame: the rows.
+        sums: what `sums_by` says of them, where it was asked already: the whole is added up from its parts.
+
     Returns:
         32 hexadecimal characters.
     """
     schema = [f"{name}:{dtype}" for name, dtype in frame.schema.items()]
-    rows = f"{frame.height}:{_sum_of_row_hashes(frame)}"
+    total = _sum_of_row_hashes(frame) if sums is None else sum(part for _, part in sums.values())
+    rows = f"{frame.height}:{total}"
     return hashlib.sha256("\n".join([*schema, rows]).encode()).hexdigest()[:32]
 
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -105,7 +105,8 @@ class Lake:
         frame = _storable(frame, table)
         if partition_by is not None and (homeless := frame[partition_by].null_count()):
             raise ValueError(f"{table}: {homeless} rows have no {partition_by}, by which the table is laid out")
-        content = content_hash(frame)
+        sums = {} if partition_by is None else sums_by(frame, partition_by)
+        content = content_hash(frame, sums or None)
         if keys is not None and partition_by is not None:
             _refuse_others(frame, partition_by, keys, table)
         held = self._held(table, frame, partition_by, keys)
@@ -116,7 +117,7 @@ class Lake:
                 return self._published(table, frame.height, content, changed=False)
             self._write(table, frame, content, None, None)
         else:
-            moved = _moved(held, frame, partition_by)
+            moved = _moved(sums_by(held, partition_by), sums)
             if not moved:
                 return self._published(table, frame.height, content, changed=False)
             self._write(table, frame.filter(pl.col(partition_by).is_in(moved)), content, partition_by, moved)
@@ -175,9 +176,8 @@ def _storable(frame: pl.DataFrame, table: str) -> pl.DataFrame:
     )
 
 
-def _moved(held: pl.DataFrame, frame: pl.DataFrame, column: str) -> list[Key]:
+def _moved(before: Mapping[object, tuple[int, int]], now: Mapping[object, tuple[int, int]]) -> list[Key]:
     """The partitions whose rows differ."""
-    before, now = sums_by(held, column), sums_by(frame, column)
     return sorted(cast("set[Any]", {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}))
 
 

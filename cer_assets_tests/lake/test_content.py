@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cer_assets.lake import content_hash
+from cer_assets.lake.content import sums_by
 
 rows = st.lists(
     st.tuples(st.one_of(st.none(), st.text(max_size=4)), st.one_of(st.none(), st.integers(-9, 9))), max_size=8
@@ -50,3 +51,8 @@ def test_values_do_not_run_into_each_other() -> None:
 
 def test_the_type_of_a_column_counts() -> None:
     assert content_hash(pl.DataFrame({"x": [1]})) != content_hash(pl.DataFrame({"x": ["1"]}))
+
+
+def test_the_hash_of_the_whole_is_added_up_from_its_parts() -> None:
+    frame = pl.DataFrame({"part": ["a", "a", "b"], "x": [1, None, 3]})
+    assert content_hash(frame, sums_by(frame, "part")) == content_hash(frame)
