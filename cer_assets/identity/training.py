@@ -10,6 +10,7 @@ import polars as pl
 
 from cer_assets.identity.cluster import Ints
 from cer_assets.identity.curve import Costs
+from cer_assets.identity.dedupe_questions import MOST_RECORDS, Questions, QuestionsFailedError, questions
 from cer_assets.identity.fields import CUSTOMER_FIELDS, MatchField
 from cer_assets.identity.labels import AUDIT, DEDUPE, REPEAT, UNCERTAIN, Labeller
 from cer_assets.identity.learn import Floats
@@ -17,7 +18,6 @@ from cer_assets.identity.learner import Label, Learner, Pair, Sample
 from cer_assets.identity.model import Model
 from cer_assets.identity.pairs import Positions
 from cer_assets.identity.prepare import Prepared, fill, prepared
-from cer_assets.identity.questions import MOST_RECORDS, Questions, QuestionsFailedError, questions
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ import pytest
 
 from cer_assets.identity import CUSTOMER_FIELDS, MatchField, evaluate_links, resolve, train, training, truth_labeller
 from cer_assets.identity.curve import Costs
+from cer_assets.identity.dedupe_questions import QuestionsFailedError, questions
 from cer_assets.identity.labels import Labeller, Pair
-from cer_assets.identity.questions import QuestionsFailedError, questions
 from cer_assets_tests.identity.conftest import Trained
 from cer_assets_tests.identity.people import population
 
