@@ -16,10 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from cer_assets.feeds.contracts import (
     AUDIT,
@@ -35,6 +32,7 @@ from cer_assets.feeds.contracts import (
 )
 from cer_assets.feeds.contracts import DEDUPE as DEDUPE
 from cer_assets.feeds.contracts import UNCERTAIN as UNCERTAIN
+from cer_assets.identity.cluster import connected
 from cer_assets.identity.fields import Kind, MatchField
 
 logger = logging.getLogger(__name__)
@@ -307,7 +305,7 @@ def _without_contradictions(bound: pl.DataFrame) -> pl.DataFrame:
     ids = pl.concat([ends["record_a"], ends["record_b"]]).unique().sort()
     first, second = (ids.search_sorted(ends[column]).to_numpy() for column in ends.columns)
     must = (bound["answer"] == MUST_LINK).to_numpy()
-    together = _components(first[must], second[must], len(ids))
+    together = connected(first[must], second[must], len(ids))
     broken = np.unique(together[first[~must & (together[first] == together[second])]])
     doubtful = np.isin(together[first], broken) | np.isin(together[second], broken)
     kept = np.ones(len(bound), dtype=bool)
@@ -316,16 +314,11 @@ def _without_contradictions(bound: pl.DataFrame) -> pl.DataFrame:
     for row in np.flatnonzero(doubtful):
         accepted[row] = True
         links = accepted & must
-        group = _components(first[links], second[links], len(ids))
+        group = connected(first[links], second[links], len(ids))
         held_apart = accepted & ~must
         kept[row] = not (group[first[held_apart]] == group[second[held_apart]]).any()
         accepted[row] = kept[row]
     return bound.filter(kept)
-
-
-def _components(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int32]:
-    graph = coo_array((np.ones(len(first), np.int8), (first, second)), (size, size))
-    return connected_components(graph, directed=False)[1]
 
 
 def labels_frame(

@@ -12,10 +12,10 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
-from cer_assets.identity.cluster import MILLION, Ints
+from cer_assets.identity.cluster import MILLION, Ints, connected
 from cer_assets.identity.compare import levels_sql
 from cer_assets.identity.learn import logistic
 from cer_assets.identity.model import Model
@@ -156,9 +156,8 @@ def _with_components(pairs: pl.DataFrame) -> pl.DataFrame:
     ones = one.max(initial=-1) + 1
     _, other = np.unique(pairs["other"].to_numpy(), return_inverse=True)
     size = ones + other.max(initial=-1) + 1
-    graph = coo_array((np.ones(len(pairs), np.int8), (one, ones + other)), (size, size))
-    _, label = connected_components(graph, directed=False)
-    component = label[one].astype(np.int64)
+    label = connected(one, ones + other, size)
+    component = label[one]
     records = np.bincount(label, minlength=1)[component]
     return pairs.with_columns(component=component, records=records).with_columns(
         pl.col(end).rank("dense").cast(pl.Int64).over("component").alias(f"place_{end}") for end in ENDS

@@ -12,14 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+from scipy.sparse.csgraph import minimum_spanning_tree
 
 from cer_assets.feeds.contracts import AUDIT, DISTINCT, MATCH, REPEAT, UNCERTAIN
-from cer_assets.identity.cluster import MILLION
+from cer_assets.identity.cluster import MILLION, Ints, connected
 from cer_assets.identity.labels import BINDING, RULE, effective, standing
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 QUESTIONS = pl.Schema(
     {
@@ -241,7 +240,7 @@ def _weakest_links(board: Board) -> pl.DataFrame:
     of_tree = inside[tree].with_columns(edge=pl.Series(tree))
     weakest = of_tree.unique("u", keep="last", maintain_order=True)
     kept = np.setdiff1d(tree, weakest["edge"].to_numpy())
-    part = _components(a[kept], b[kept], records)
+    part = connected(a[kept], b[kept], records)
     size = np.bincount(part, minlength=1)
     sums = (
         inside.with_columns(one=pl.Series(part[a]), other=pl.Series(part[b]))
@@ -272,13 +271,6 @@ def _strongest_tree(a: Ints, b: Ints, records: int) -> Ints:
     rank = np.arange(1, len(a) + 1, dtype=np.float64)
     forest = minimum_spanning_tree(csr_array((rank, (a, b)), shape=(records, records)))
     return np.sort(forest.data.astype(np.int64) - 1)
-
-
-def _components(a: Ints, b: Ints, records: int) -> Ints:
-    if not records:
-        return np.empty(0, dtype=np.int64)
-    graph = csr_array((np.ones(len(a), np.int8), (a, b)), shape=(records, records))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
 def _one_per_customer(decisions: pl.DataFrame, most: int) -> pl.DataFrame:

@@ -18,10 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from cer_assets.identity.cluster import Ints
+from cer_assets.identity.cluster import Ints, connected
 
 logger = logging.getLogger(__name__)
 
@@ -407,12 +405,12 @@ def _clusters(pairs: _Pairs, size: int, threshold: float, literal_records: int) 
 
 def _components(pairs: _Pairs, size: int) -> tuple[_Pairs, Iterator[tuple[Ints, _Pairs]]]:
     """The pairs that are a component each, and of every larger component its records and its pairs by places there."""
-    graph = coo_array((np.ones(len(pairs.score), np.int8), (pairs.first, pairs.second)), (size, size))
-    count, label = connected_components(graph, directed=False)
+    label = connected(pairs.first, pairs.second, size)
     of_pair = label[pairs.first]
-    pairs_of = np.bincount(of_pair, minlength=count)
+    pairs_of = np.bincount(of_pair, minlength=size)
     members = np.argsort(label, kind="stable")
-    starts = np.cumsum(np.bincount(label, minlength=count)) - np.bincount(label, minlength=count)
+    records_of = np.bincount(label, minlength=size)
+    starts = np.cumsum(records_of) - records_of
     place = np.empty(size, dtype=np.int64)
     place[members] = np.arange(size) - starts[label[members]]
     local = _Pairs(place[pairs.first], place[pairs.second], pairs.score).take(np.argsort(of_pair, kind="stable"))
@@ -420,9 +418,8 @@ def _components(pairs: _Pairs, size: int) -> tuple[_Pairs, Iterator[tuple[Ints, 
 
     def several() -> Iterator[tuple[Ints, _Pairs]]:
         for component in np.flatnonzero(pairs_of > 1):
-            stop = starts[component + 1] if component + 1 < count else size
             rows = np.arange(ends[component] - pairs_of[component], ends[component])
-            yield members[starts[component] : stop], local.take(rows)
+            yield members[starts[component] : starts[component] + records_of[component]], local.take(rows)
 
     return pairs.take(pairs_of[of_pair] == 1), several()
 
