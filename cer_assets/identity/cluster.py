@@ -30,19 +30,11 @@ def connected(first: Whole, second: Whole, size: int) -> Ints:
 def components(
     first: Whole, second: Whole, score: Whole, size: int, cuts: Sequence[int], cap: int, together: Ints | None = None
 ) -> Ints:
-    """The connected component of each record by the pairs that score at least `cuts[0]`.
+    """The connected component of each record by the pairs that score at least `cuts[0]`; the pairs are as of `joins`.
 
-    A component of more than `cap` records is taken apart again at the next of the rising `cuts`, and left as single
-    records where it still is too large at the last.
-
-    Args:
-        first: position of one record of each pair.
-        second: position of the other.
-        score: in millionths.
-        size: number of records.
-        cuts: in millionths.
-        cap: most records of a component.
-        together: per record a position; the record is in that one's component at every cut.
+    A component of more than `cap` records is taken apart again at the next of the rising `cuts` (in millionths), and
+    left as single records where it still is too large at the last. At every cut a record is in one component with the
+    one whose position `together` gives.
 
     Returns:
         per record the smallest position in its component.
