@@ -16,7 +16,6 @@ from cer_assets.identity.block import (
 )
 from cer_assets.identity.fields import CUSTOMER_FIELDS, MatchField
 from cer_assets.identity.pairs import ends, find_blocks, hash_keys
-from cer_assets.identity.pool import pairs_around
 from cer_assets.identity.prepare import Prepared, prepared
 from cer_assets_tests.identity.people import population
 
@@ -71,13 +70,6 @@ def test_a_block_over_the_cap_is_not_compared() -> None:
     for rows, pairs in ((records, 0), (records.head(20), 190)):
         with prepared(rows, fields) as workspace:
             assert find_blocks(hash_keys(workspace, block_keys(fields)), [(0,)]).pairs == (pairs,)
-
-
-def test_pairs_around_some_records_are_the_pairs_that_have_one_of_them(ready: Prepared) -> None:
-    rules = [(0,), (5,)]
-    found = pairs_around(hash_keys(ready, KEYS), rules, np.arange(0, 40, dtype=np.int32))
-    every = pairs_of(ready, *rules)
-    assert set(found.select("first", "second").iter_rows()) == {(a, b) for a, b in every if a < 40 or b < 40}
 
 
 def test_rules_are_chosen_for_matches_found_and_pairs_saved() -> None:
