@@ -25,19 +25,11 @@ def open_page(url: str, picture: Path, words: list[str], size: tuple[int, int] =
         driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
         try:
             driver.get(url)
-            _skip_greeting(driver)
             waiting = WebDriverWait(driver, 60)
             waiting.until(lambda d: all(word in d.find_element(By.TAG_NAME, "body").text for word in words))
+            time.sleep(2)  # the graph is laid out
             picture.parent.mkdir(parents=True, exist_ok=True)
             driver.save_screenshot(str(picture))
             return driver.find_element(By.TAG_NAME, "body").text
         finally:
             driver.quit()
-
-
-def _skip_greeting(driver: webdriver.Chrome) -> None:
-    """The first visit of a new profile is greeted by a dialog."""
-    WebDriverWait(driver, 60).until(lambda d: d.find_element(By.TAG_NAME, "body").text.strip())
-    for button in driver.find_elements(By.XPATH, "//button[normalize-space()='Skip']"):
-        button.click()
-    time.sleep(2)  # the dialog fades, the graph is laid out
