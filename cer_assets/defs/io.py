@@ -22,6 +22,7 @@ from cer_assets.defs.partitions import as_days, days
 from cer_assets.defs.provenance import STANDS_ON, Graph, input_states
 from cer_assets.defs.resources import SQL_FOLDER, Engine, Home, columns_of
 from cer_assets.lake import Snapshot, SqlFile, column_lineage, read_snapshot, sql_files
+from cer_assets.lake.files import write_atomically
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -34,6 +35,8 @@ TABLE_VERSION = "table version"
 """Materialization metadata: the Delta version that holds what was published."""
 REPLACES = "cer/replaces"
 """Output metadata of a table laid out by day but not partitioned in Dagster: the days its rows replace."""
+REPORT_FILE = "cer/report_file"
+"""Asset metadata: the name of the file that a page is written to."""
 INPUTS = "cer/inputs"
 """Materialization metadata: asset key -> the state it was read in. Catching up compares it with the state of now."""
 
@@ -361,6 +364,29 @@ class SnapshotFiles(dg.ConfigurableIOManager):
     def load_input(self, context: dg.InputContext) -> Snapshot:
         """The current snapshot."""
         return read_snapshot(self.home.snapshots)
+
+
+class ReportFiles(dg.ConfigurableIOManager):
+    """An asset's page becomes a file of the home's reports, in place whole or not at all."""
+
+    home: dg.ResourceDependency[Home]
+
+    def handle_output(self, context: dg.OutputContext, obj: str) -> None:
+        """Write the page, and say where it is."""
+        path, page = self._path(context.definition_metadata), obj.encode()
+        write_atomically(path, page)
+        with_version(context, self.home, hashlib.sha256(page).hexdigest()[:16])
+        context.add_output_metadata(
+            {"page": dg.MetadataValue.path(path), "size": dg.MetadataValue.text(f"{len(page) / 1e3:,.0f} kB")}
+        )
+
+    def load_input(self, context: dg.InputContext) -> str:
+        """The page as it stands."""
+        upstream = context.upstream_output
+        return self._path((upstream.definition_metadata or {}) if upstream else {}).read_text()
+
+    def _path(self, metadata: Mapping[str, Any]) -> Path:
+        return self.home.reports / cast("str", metadata[REPORT_FILE])
 
 
 def sql_asset(file: SqlFile) -> dg.AssetsDefinition:

@@ -108,6 +108,11 @@ class Home(dg.ConfigurableResource["Home"]):
         return Path(self.root, "warehouse.duckdb")
 
     @property
+    def reports(self) -> Path:
+        """Where pages for people are written."""
+        return Path(self.root, "reports")
+
+    @property
     def truth(self) -> Path:
         """Who the sample's simulated records really are; absent from every home but the sample's."""
         return Path(self.root, "sample_truth", "people.parquet")

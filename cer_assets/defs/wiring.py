@@ -3,7 +3,7 @@
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from cer_assets.defs.io import LakeTables, ModelFiles, SnapshotFiles
+from cer_assets.defs.io import LakeTables, ModelFiles, ReportFiles, SnapshotFiles
 from cer_assets.defs.resources import Engine, Home, home_from_environment
 
 
@@ -19,6 +19,7 @@ def resources(root: str) -> dict[str, object]:
         "engine": Engine(home=home, database=memory),
         "lake_tables": LakeTables(home=home),
         "model_files": ModelFiles(home=home),
+        "report_files": ReportFiles(home=home),
         "snapshot_files": SnapshotFiles(home=home),
     }
 

@@ -1,15 +1,16 @@
-"""What resolution buys, what an answer would change, and the snapshot of the lake with its warehouse file."""
+"""What resolution buys, what an answer would change, the page for people to act on, and the snapshot of the lake."""
 
 import datetime as dt
 
 import dagster as dg
 import polars as pl
 
-from cer_assets.defs.io import code_of, picture, python_table, read, table
+from cer_assets.defs.io import REPORT_FILE, code_of, name_of, picture, python_table, read, table
 from cer_assets.defs.partitions import days
 from cer_assets.defs.resources import Home
 from cer_assets.identity import Model
 from cer_assets.insight import resolution_chart, what_answers_change, what_resolution_buys
+from cer_assets.insight.report import Tables, customer_report
 from cer_assets.lake import Snapshot, build_warehouse, take_snapshot
 
 WINDOW_DAYS = 28
@@ -136,6 +137,49 @@ def _first(frame: pl.DataFrame, questions: pl.DataFrame) -> pl.DataFrame:
     return first.join(frame, on=["record_a", "record_b"]).sort("rank", "answer").select("rank", "answer", "sentence")
 
 
+_REPORTED = {
+    "people": "identity/customers",
+    "orders": "customer/orders",
+    "purchases": "value/purchases",
+    "rfm": "value/rfm",
+    "clv": "value/clv",
+    "buckets": "value/buckets",
+    "behaviour": "segment/behaviour",
+    "preference": "segment/preference",
+    "profiles": "segment/profiles",
+    "churn": "predict/churn",
+}
+"""What the report is made of, by its names in `Tables`."""
+
+
+@dg.asset(
+    key=["insight", "report"],
+    deps=[key.split("/") for key in _REPORTED.values()],
+    group_name="insight",
+    owners=["team:data"],
+    kinds={"polars", "html"},
+    tags={"stage": "insight"},
+    metadata={REPORT_FILE: "customers.html"},
+    code_version=code_of("insight"),
+    io_manager_key="report_files",
+)
+def report(home: Home) -> dg.Output[str]:
+    """The page `reports/customers.html`: what changed, what customers are worth, whom to speak to, what to believe.
+
+    As of the newest day, beside the days before it that the tables hold. It needs no network and names nobody.
+    """
+    found = {name: dg.AssetKey(key.split("/")) for name, key in _REPORTED.items()}
+    lake = home.lake
+    tables = Tables(**{n: lake.scan(name_of(key)) for n, key in found.items() if lake.exists(name_of(key))})
+    told = customer_report(tables)
+    in_short = pl.DataFrame({"": list(told.headlines), "in short": list(told.headlines.values())})
+    return dg.Output(
+        told.html(),
+        metadata={"as of": str(told.as_of), "in short": table(in_short)}
+        | {title: picture(chart) for title, chart in told.charts.items()},
+    )
+
+
 @dg.asset(
     key=["insight", "snapshot"],
     deps=[
@@ -173,4 +217,4 @@ def snapshot(home: Home) -> dg.Output[Snapshot]:
 @dg.definitions
 def insight() -> dg.Definitions:
     """The stage's assets."""
-    return dg.Definitions(assets=[resolution, impact, snapshot])
+    return dg.Definitions(assets=[resolution, impact, report, snapshot])

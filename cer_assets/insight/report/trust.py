@@ -1,0 +1,153 @@
+"""Whether the probabilities can be believed: what was expected beside what happened, in plain words."""
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from cer_assets.insight.report import words
+from cer_assets.insight.report.charts import ACCENT, PERCENT, QUIET
+from cer_assets.insight.report.content import Block, Figure, Section, Table
+from cer_assets.insight.report.tables import Tables, columns_of
+
+NAME, TITLE = "trust", "Can the figures be believed?"
+QUESTION = "When the models said 30 in 100, how many was it?"
+EVENTS = {
+    "churn": "staying away for {} days",
+    "purchase": "buying within {} days",
+    "response": "answering a campaign",
+}
+"""What a model's probability is of."""
+CLOSE, FAIR = 0.03, 0.07
+"""A mean gap between what was expected and what happened, below which figures are called close, or fair."""
+
+
+def trust(tables: Tables) -> Section:
+    """Calibration of every model on weeks it had not seen."""
+    bins = calibration(tables)
+    if bins.is_empty():
+        why = "No probability was held against what came yet: there is no calibration on record."
+        return Section(NAME, TITLE, QUESTION, empty=why)
+    models = bins.partition_by("event", maintain_order=True)
+    verdicts = [verdict(rows) for rows in models]
+    example = _example(models[0])
+    figure = Figure("calibration", "What was expected, and what happened", calibration_chart(bins), " ".join(verdicts))
+    table = Table(
+        "Expected and observed, by groups of customers",
+        ["probability of", "customers", "expected", "happened"],
+        [
+            [
+                row["event"],
+                words.count(row["customers"]),
+                words.percent(row["predicted"]),
+                words.percent(row["observed"]),
+            ]
+            for row in bins.iter_rows(named=True)
+        ],
+        folded=True,
+    )
+    return Section(NAME, TITLE, QUESTION, example, [Block(None, [example, *verdicts], figure, [table])])
+
+
+def calibration(tables: Tables) -> pl.DataFrame:
+    """The bins of every model and horizon.
+
+    Returns:
+        event (what the probability is of, in words), predicted, observed Float64 (means), customers Int64; models in
+        the order of `EVENTS`, then by name and horizon, each from the lowest probability on.
+    """
+    schema = {"event": pl.String, "predicted": pl.Float64, "observed": pl.Float64, "customers": pl.Int64}
+    table = tables.calibration
+    if table is None:
+        return pl.DataFrame(schema=schema)
+    if "as_of" in columns_of(table):
+        table = table.filter(pl.col("as_of") == pl.col("as_of").max())
+    bins = (
+        table.select("model", "horizon_days", "predicted", "observed", pl.col("customers").cast(pl.Int64))
+        .drop_nulls(["model", "predicted", "observed", "customers"])
+        .filter(pl.col("customers") > 0)
+        .collect()
+    )
+    named = [_event(model, horizon) for model, horizon in bins.select("model", "horizon_days").iter_rows()]
+    known = list(EVENTS)
+    order = pl.col("model").replace_strict(known, list(range(len(known))), default=len(known), return_dtype=pl.Int64)
+    return (
+        bins.with_columns(event=pl.Series(named, dtype=pl.String))
+        .sort(order, "model", "horizon_days", "predicted", "observed", "customers")
+        .select(*schema)
+    )
+
+
+def _event(model: str, horizon: int | None) -> str:
+    known = EVENTS.get(model)
+    if known:
+        return (
+            known.format(horizon)
+            if horizon is not None
+            else known.replace(" for {} days", "").replace(" within {} days", "")
+        )
+    return model.replace("_", " ") + (f" ({horizon} days)" if horizon is not None else "")
+
+
+def verdict(bins: pl.DataFrame) -> str:
+    """How far one model's probabilities can be believed, as a sentence.
+
+    Args:
+        bins: rows of `calibration` of one event.
+    """
+    exact = bins.select(
+        pl.col("customers"),
+        *((pl.col(name) * 1e6).round().cast(pl.Int64) * pl.col("customers") for name in ("predicted", "observed")),
+    )
+    people = int(exact["customers"].sum())
+    foretold, came = (int(exact[name].sum()) / people / 1e6 for name in ("predicted", "observed"))
+    gap = int((exact["predicted"] - exact["observed"]).abs().sum()) / people / 1e6
+    how = (
+        "close enough to count on"
+        if gap < CLOSE
+        else "fair: good for plans, not for promises"
+        if gap < FAIR
+        else "rough: go by who comes before whom, not by the figure"
+    )
+    return (
+        f"{_sentence(bins['event'][0])}: of {words.counted(people, 'customer')}, {words.percent(foretold)} were"
+        f" expected to and {words.percent(came)} did. Group by group the two are {gap * 100:.1f} points apart, which is"
+        f" {how}."
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _example(bins: pl.DataFrame) -> str:
+    """The group nearest to an even chance, told as people."""
+    row: dict[str, Any] = bins.sort((pl.col("predicted") - 0.4).abs(), "predicted").row(0, named=True)
+    return (
+        f"Of {words.counted(row['customers'], 'customer')} who were given {round(row['predicted'] * 100)} chances in"
+        f" 100 of {row['event']}, {round(row['observed'] * 100)} in 100 did."
+    )
+
+
+def calibration_chart(bins: pl.DataFrame) -> alt.ConcatChart:
+    """One panel an event: on the dashed line what was expected is what happened.
+
+    Args:
+        bins: the frame of `calibration`.
+    """
+    panels: list[alt.LayerChart] = []
+    for rows in bins.partition_by("event", maintain_order=True)[:4]:
+        top = min(1.0, max(0.1, *(float(rows[name].max()) for name in ("predicted", "observed"))) * 1.08)  # pyright: ignore[reportArgumentType]  # the largest of floats is one
+        scale, axis = alt.Scale(domain=[0, top], nice=False), alt.Axis(format=PERCENT, tickCount=4)
+        x = alt.X("predicted:Q", title="expected", scale=scale, axis=axis)
+        y = alt.Y("observed:Q", title="happened", scale=scale, axis=axis)
+        even = pl.DataFrame({"predicted": [0.0, top], "observed": [0.0, top]})
+        base = alt.Chart(rows.select("predicted", "observed", "customers")).encode(x=x, y=y)
+        layers = [
+            alt.Chart(even).mark_line(strokeDash=[4, 4], color=QUIET, strokeWidth=1).encode(x=x, y=y),
+            base.mark_line(color=ACCENT, strokeWidth=1.5, opacity=0.5),
+            base.mark_point(filled=True, color=ACCENT, size=70, opacity=1),
+        ]
+        title = _sentence(str(rows["event"][0]))
+        panels.append(alt.LayerChart(layer=layers, title=title).properties(width=180, height=180))
+    return alt.concat(*panels, columns=2, spacing=24)
