@@ -1,6 +1,8 @@
 """What people answer reaches the links: at once where it binds, through a guarded new model where it teaches."""
 
+import datetime as dt
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,16 @@ import polars as pl
 import pytest
 
 from cer_assets.defs.automation import RETRAIN_AFTER, retrain_sensor
-from cer_assets.defs.identity import learning
+from cer_assets.defs.identity import assets, learning
 from cer_assets.defs.plan import due_loads
 from cer_assets.defs.resources import Home
 from cer_assets.defs.wiring import resources
+from cer_assets.identity import train
+from cer_assets.lake import Lake, Published, content_hash
 from cer_assets_tests.conftest import copied, environment
+from cer_assets_tests.identity.people import population
 
+PAIR_OF_PEOPLE = ("record_a", "record_b", "answer")
 IDENTITY = ["identity/labels", "identity/constraints", "identity/history", "identity/edges", "identity/links"]
 
 
@@ -110,3 +116,107 @@ def test_a_model_is_trained_anew_after_enough_answers_and_goes_live_only_past_th
     assert materialize(project, home, ["identity/model"]).success
     assert home.models.champion("identity_model") != live
     assert isinstance(tick(home), dg.SkipReason)
+
+
+RESOLVED = ["identity.history", "identity.edges", "identity.links"]
+
+
+@pytest.fixture(scope="module")
+def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the records of a few people and a model, in which nothing is resolved yet."""
+    home = Home(root=str(tmp_path_factory.mktemp("small") / "home"))
+    first_delivery(home)
+    home.lake.publish("identity.constraints", pl.DataFrame(schema=dict.fromkeys(PAIR_OF_PEOPLE, pl.String)))
+    model = train(home.read("identity.records"))
+    home.models.promote("identity_model", home.models.save("identity_model", model.files(), model.card()))
+    return Path(home.root)
+
+
+def first_delivery(home: Home) -> None:
+    """The people of the home, as `identity.records` holds them."""
+    publish_people(home, population(40)[0].with_columns(changed_on=dt.date(2018, 1, 1)))
+
+
+def second_delivery(home: Home) -> None:
+    """Some records are withdrawn, some change, and some are of people not seen before."""
+    people, row = population(48)[0].sort("record_id"), pl.int_range(pl.len())
+    moved, new = row % 7 == 0, pl.col("record_id").str.tail(4) >= "0040"
+    street = pl.when(moved).then(pl.lit("1 elsewhere rd")).otherwise("street")
+    day = pl.when(moved | new).then(dt.date(2018, 1, 2)).otherwise(dt.date(2018, 1, 1))
+    publish_people(home, people.with_columns(street=street, changed_on=day).filter(row % 9 != 0))
+
+
+def publish_people(home: Home, people: pl.DataFrame) -> None:
+    home.lake.publish("identity.records", people, partition_by="changed_on")
+
+
+def resolve(home: Home, instance: dg.DagsterInstance) -> bool:
+    """Who is who, in a home without anything else and without pictures; whether that succeeded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assets, "picture", lambda _chart: "not drawn")
+        return dg.materialize(
+            [assets.resolution], instance=instance, resources=resources(home.root), raise_on_error=False
+        ).success
+
+
+def contents(home: Home) -> dict[str, str]:
+    return {table: content_hash(home.read(table)) for table in RESOLVED}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small_home: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+    """The tables of a home in which the first and then the second delivery was resolved without a hitch."""
+    home = Home(root=str(copied(small_home, tmp_path_factory.mktemp("undisturbed") / "home")))
+    with dg.DagsterInstance.ephemeral() as instance:
+        found: list[dict[str, str]] = []
+        for deliver in (first_delivery, second_delivery):
+            deliver(home)
+            assert resolve(home, instance)
+            found.append(contents(home))
+    assert all(found[0][table] != found[1][table] for table in RESOLVED)
+    return found
+
+
+@pytest.fixture
+def killed(small_home: Path, tmp_path: Path, instance: dg.DagsterInstance) -> Callable[[str, bool], Home]:
+    """A home whose run over the second delivery died at a table: before it was written, or before it was told."""
+
+    def at(table: str, written: bool) -> Home:
+        home, publish = Home(root=str(copied(small_home, tmp_path / "home"))), Lake.publish
+
+        def publish_or_die(lake: Lake, name: str, *arguments: Any, **named: Any) -> Published:
+            done = publish(lake, name, *arguments, **named) if written or name != table else None
+            if done is None or name == table:
+                raise RuntimeError("killed")
+            return done
+
+        assert resolve(home, instance)
+        second_delivery(home)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Lake, "publish", publish_or_die)
+            assert not resolve(home, instance)
+        return home
+
+    return at
+
+
+def test_a_run_killed_between_edges_and_links_and_started_again_gives_the_tables_of_an_undisturbed_one(
+    undisturbed: list[dict[str, str]], killed: Callable[[str, bool], Home], instance: dg.DagsterInstance
+) -> None:
+    home = killed("identity.links", False)
+    assert resolve(home, instance)
+    assert contents(home) == undisturbed[1]
+
+
+@pytest.mark.parametrize(("table", "written"), [("identity.edges", True), ("identity.links", False)])
+def test_of_a_run_killed_between_edges_and_links_nothing_is_left_once_its_records_are_taken_back(
+    undisturbed: list[dict[str, str]],
+    killed: Callable[[str, bool], Home],
+    instance: dg.DagsterInstance,
+    table: str,
+    written: bool,
+) -> None:
+    home = killed(table, written)
+    first_delivery(home)
+    assert resolve(home, instance)
+    assert contents(home) == undisturbed[0]
