@@ -12,6 +12,7 @@ import pytest
 
 from cer_assets.defs.automation import RETRAIN_AFTER, retrain_sensor
 from cer_assets.defs.identity import assets, learning
+from cer_assets.defs.identity.checks import guards
 from cer_assets.defs.plan import due_loads
 from cer_assets.defs.resources import Home
 from cer_assets.defs.wiring import resources
@@ -220,3 +221,27 @@ def test_of_a_run_killed_between_edges_and_links_nothing_is_left_once_its_record
     first_delivery(home)
     assert resolve(home, instance)
     assert contents(home) == undisturbed[0]
+
+
+def glued_records_pass(home: Home, **allowed: float) -> bool:
+    """Whether the links of the home pass the guard of the largest customer."""
+    key = dg.AssetCheckKey(dg.AssetKey(["identity", "links"]), "size_cap")
+    job = dg.define_asset_job("guard", dg.AssetSelection.checks(key), config={"ops": {"guards": {"config": allowed}}})
+    definitions = dg.Definitions(asset_checks=[guards], jobs=[job], resources=resources(home.root))
+    run = definitions.resolve_job_def("guard").execute_in_process(raise_on_error=False)
+    (found,) = run.get_asset_check_evaluations()
+    assert found.passed == run.success
+    return run.success
+
+
+def test_a_guard_let_through_once_by_a_wider_bound_fails_again_the_next_time(small_home: Path, tmp_path: Path) -> None:
+    home = Home(root=str(copied(small_home, tmp_path / "home")))
+    everyone = home.read("identity.records").select("record_id")
+    home.lake.publish("identity.links", everyone.with_columns(customer_id=pl.lit("one and the same")))
+    edge = {"record_a": pl.String, "record_b": pl.String, "score": pl.Float64}
+    home.lake.publish("identity.edges", pl.DataFrame(schema=edge))
+    assert [
+        glued_records_pass(home),
+        glued_records_pass(home, records_of_a_customer=len(everyone)),
+        glued_records_pass(home),
+    ] == [False, True, False]
