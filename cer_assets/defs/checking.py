@@ -1,5 +1,6 @@
 """Asset checks as a measured figure beside its bound; each stage's `checks.py` is a list of them."""
 
+from collections.abc import Mapping
 from typing import cast
 
 import dagster as dg
@@ -18,6 +19,7 @@ def bounded(
     at_least: float | None = None,
     at_most: float | None = None,
     blocking: bool = False,
+    parameters: Mapping[str, object] | None = None,
 ) -> dg.AssetChecksDefinition:
     """A check that one figure of the lake lies within its bounds.
 
@@ -29,6 +31,7 @@ def bounded(
         at_least: the smallest figure that passes.
         at_most: the largest figure that passes.
         blocking: whether a failure holds back what stands on the asset; a figure that is null fails then.
+        parameters: values that the query names as `$name`.
     """
     reads = tables_read(cast("exp.Query", parse_one(query, dialect="duckdb")), f"check {asset}:{name}")
 
@@ -41,7 +44,7 @@ def bounded(
     )
     def check(engine: Engine) -> dg.AssetCheckResult:
         with engine.over(reads) as con:
-            result = con.execute(query)
+            result = con.execute(query, parameters)
             names = [column[0] for column in result.description or []]
             (row,) = result.fetchall()
         figure = None if row[0] is None else float(row[0])

@@ -5,6 +5,31 @@ import dagster as dg
 from cer_assets.defs.checking import bounded
 
 
+def _not_behind(plainer: str, name: str, description: str, at_least: float) -> dg.AssetChecksDefinition:
+    """By how much the blend leads a plainer model on held-out days."""
+    return bounded(
+        "recommend/evaluation",
+        name,
+        description,
+        """
+        with newest as (
+            select model, value from recommend.evaluation
+            where as_of = (select max(as_of) from recommend.evaluation)
+                and bucket = 'all' and protocol = 'A' and metric = 'ndcg@10'
+        ),
+        figures as (
+            select
+                max(value) filter (where model = 'blend') as blend,
+                max(value) filter (where model = $plainer) as plainer
+            from newest
+        )
+        select blend - plainer as lead, blend, plainer from figures
+        """,
+        at_least=at_least,
+        parameters={"plainer": plainer},
+    )
+
+
 @dg.definitions
 def checks() -> dg.Definitions:
     """Of the newest day each."""
@@ -47,38 +72,16 @@ def checks() -> dg.Definitions:
                 """,
                 at_least=0.9,
             ),
-            bounded(
-                "recommend/evaluation",
+            _not_behind(
+                "popularity",
                 "better_than_popularity",
                 "On held-out days the lists shown beat what is popular with everyone (NDCG@10, everything bought).",
-                """
-                with newest as (
-                    select model, value from recommend.evaluation
-                    where as_of = (select max(as_of) from recommend.evaluation)
-                        and bucket = 'all' and protocol = 'A' and metric = 'ndcg@10'
-                )
-                select (select max(value) from newest where model = 'blend')
-                    - (select max(value) from newest where model = 'popularity') as lead,
-                    (select max(value) from newest where model = 'blend') as blend,
-                    (select max(value) from newest where model = 'popularity') as popularity
-                """,
                 at_least=0,
             ),
-            bounded(
-                "recommend/evaluation",
+            _not_behind(
+                "personal_frequency",
                 "not_worse_than_own_favourites",
                 "On held-out days the lists shown are not materially worse than each customer's own favourites.",
-                """
-                with newest as (
-                    select model, value from recommend.evaluation
-                    where as_of = (select max(as_of) from recommend.evaluation)
-                        and bucket = 'all' and protocol = 'A' and metric = 'ndcg@10'
-                )
-                select (select max(value) from newest where model = 'blend')
-                    - (select max(value) from newest where model = 'personal_frequency') as lead,
-                    (select max(value) from newest where model = 'blend') as blend,
-                    (select max(value) from newest where model = 'personal_frequency') as personal_frequency
-                """,
                 at_least=-0.005,
             ),
         ]
