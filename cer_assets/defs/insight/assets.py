@@ -5,7 +5,7 @@ import datetime as dt
 import dagster as dg
 import polars as pl
 
-from cer_assets.defs.io import REPORT_FILE, code_of, name_of, picture, python_table, read, table
+from cer_assets.defs.io import REPORT_FILE, code_of, picture, python_table, read, table
 from cer_assets.defs.partitions import days
 from cer_assets.defs.resources import Home
 from cer_assets.identity import Model
@@ -168,9 +168,8 @@ def report(home: Home) -> dg.Output[str]:
 
     As of the newest day, beside the days before it that the tables hold. It needs no network and names nobody.
     """
-    found = {name: dg.AssetKey(key.split("/")) for name, key in _REPORTED.items()}
-    lake = home.lake
-    tables = Tables(**{n: lake.scan(name_of(key)) for n, key in found.items() if lake.exists(name_of(key))})
+    held = {name: key.replace("/", ".") for name, key in _REPORTED.items()}
+    tables = Tables(**{name: home.lake.scan(table) for name, table in held.items() if home.lake.exists(table)})
     told = customer_report(tables)
     in_short = pl.DataFrame({"": list(told.headlines), "in short": list(told.headlines.values())})
     return dg.Output(
@@ -187,6 +186,7 @@ def report(home: Home) -> dg.Output[str]:
         ["identity", "evaluation"],
         ["customer", "orders"],
         ["value", "buckets"],
+        ["value", "rfm_history"],
         ["segment", "profiles"],
         ["predict", "churn"],
         ["recommend", "recommendations"],

@@ -168,6 +168,8 @@ def weekly(tables: Tables, as_of: date) -> pl.DataFrame:
     bought = tables.purchases.filter((pl.col("baskets") > 0) & (pl.col("ordered_on") <= as_of))
     ordered = pl.col("ordered_on")
     start = bought.select(ordered.min()).collect().item()
+    if start is None:
+        return pl.DataFrame(schema=schema)
     weeks_ago = (pl.lit(as_of) - ordered).dt.total_days() // 7
     first = bought.group_by("customer_id").agg(first=ordered.min())
     return (

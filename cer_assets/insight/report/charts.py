@@ -5,7 +5,8 @@ Few colours are used, each for one thing, and the page's style sheet puts others
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from xml.etree import ElementTree
 
 import altair as alt
 import polars as pl
@@ -29,6 +30,8 @@ WIDTH = 520
 FONT = "Liberation Sans"
 """Comes with the drawing library, so that a chart is laid out alike on every machine; the page sets its own."""
 PERCENT = ".0%"
+_NOT_KEPT = ("class", "role", "aria-", "pointer-events", "version")
+"""Attributes that the page has no use for: a chart is read by its label there."""
 DARK_FROM = 0.7
 """From this depth of colour on, text on it is light."""
 
@@ -75,10 +78,28 @@ def svg(chart: Chart, name: str) -> str:
     """
     buffer = io.StringIO()
     styled(chart, "transparent").save(buffer, format="svg")
-    text = re.sub(r'\s(?:xmlns(?::xlink)?|version|class|pointer-events)="[^"]*"', "", buffer.getvalue())
-    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
+    drawn = ElementTree.fromstring(buffer.getvalue())
+    # The library counts ids on from chart to chart, for as long as the process lives.
+    named = [element.attrib["id"] for element in drawn.iter() if "id" in element.attrib]
+    ids = {found: f"{name}-{place}" for place, found in enumerate(named)}
+    for element in drawn.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        kept = {key: value for key, value in element.attrib.items() if not key.startswith(_NOT_KEPT)}
+        element.attrib = {key: _with_ids(key, value, ids) for key, value in kept.items()}
     # The page says how wide; the chart keeps its shape.
-    return re.sub(r'^<svg width="(\d+)" height="\d+"', r'<svg style="max-width:\1px" aria-hidden="true"', text.strip())
+    drawn.attrib = {
+        "style": f"max-width:{drawn.attrib['width']}px",
+        "aria-hidden": "true",
+        "viewBox": drawn.attrib["viewBox"],
+    }
+    return ElementTree.tostring(drawn, encoding="unicode")
+
+
+def _with_ids(key: str, value: str, ids: Mapping[str, str]) -> str:
+    """An attribute's value, its id or reference to one replaced."""
+    if key == "id":
+        return ids[value]
+    return re.sub(r"#([^)]+)\)", lambda found: f"#{ids[found[1]]})", value) if value.startswith("url(#") else value
 
 
 def heat(
@@ -153,6 +174,6 @@ def two_shares(shares: pl.DataFrame, first: str, second: str) -> alt.LayerChart:
         x=alt.X("share:Q", axis=None, scale=alt.Scale(domain=[0, most * 1.12])),
     )
     colour = alt.Color("of:N", title=None, scale=alt.Scale(domain=[first, second], range=[OTHER, ACCENT]))
-    bars = base.mark_bar(cornerRadiusEnd=2).encode(color=colour)
+    bars = base.mark_bar().encode(color=colour)
     text = base.mark_text(align="left", dx=5).encode(text="text:N")
     return alt.LayerChart(layer=[bars, text]).properties(width=WIDTH - 120, height=alt.Step(20))
