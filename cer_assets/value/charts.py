@@ -83,6 +83,37 @@ def bucket_sizes(buckets: pl.DataFrame) -> alt.HConcatChart:
     return alt.hconcat(*panels, title="Value buckets")
 
 
+def migration_grid(moves: pl.DataFrame) -> alt.HConcatChart:
+    """Who went from which bucket to which, one panel a day before: customers, shaded by their share of the bucket.
+
+    Args:
+        moves: `value.migration` of one day.
+    """
+    title = "Where customers moved"
+    if moves.is_empty():
+        return alt.hconcat(alt.Chart(moves).mark_rect(), title=f"{title}: there is no day before yet")
+    of_bucket = pl.col("customers") / pl.col("customers").sum().over("from_on", "from_bucket")
+    cells = moves.with_columns(share=of_bucket).with_columns(dark=pl.col("share") > 0.5)
+    panels: list[alt.LayerChart] = []
+    for (since,), part in cells.sort("from_on", descending=True).group_by("from_on", maintain_order=True):
+        grid = alt.Chart(part.drop("from_on", "as_of"), title=f"since {since}").encode(
+            x=alt.X("to_bucket:N", title="now", sort=[*BUCKET_ORDER, "gone"], axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("from_bucket:N", title="then", sort=[*BUCKET_ORDER, "new"]),
+        )
+        scale = alt.Scale(scheme="blues", domain=[0, 1])
+        colour = alt.Color("share:Q", title="share of the row", scale=scale, legend=alt.Legend(format=PERCENT))
+        count = grid.mark_text().encode(
+            text=alt.Text("customers:Q", format=","),
+            color=alt.condition("datum.dark", alt.value("white"), alt.value("black")),
+        )
+        panels.append(
+            alt.LayerChart(layer=[grid.mark_rect().encode(color=colour), count]).properties(
+                width=WIDTH // 2, height=HEIGHT // 2
+            )
+        )
+    return alt.hconcat(*panels, title=title)
+
+
 def backtest_intervals(backtest: pl.DataFrame) -> alt.HConcatChart:
     """Every model and rule with its bootstrap interval, one panel a metric.
 

@@ -1,4 +1,4 @@
-from datetime import date
+from datetime import date, timedelta
 from itertools import combinations
 
 import numpy as np
@@ -9,15 +9,16 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from cer_assets.value import bucket, customer_value
+from cer_assets.value.buckets import migration
 
 DAY = date(2024, 1, 1)
 RANK = {"low": 0, "mid": 1, "high": 2}
 
 
-def values(*amounts: float) -> pl.DataFrame:
+def values(*amounts: float, day: int = 0) -> pl.DataFrame:
     return pl.DataFrame(
         {
-            "as_of": [DAY] * len(amounts),
+            "as_of": [DAY + timedelta(days=day)] * len(amounts),
             "customer_id": [f"c{number:04}" for number in range(len(amounts))],
             "value": list(amounts),
         },
@@ -92,7 +93,108 @@ def test_few_different_values_follow_the_stated_rule(drawn: list[float], expecte
         "customer_id": pl.String,
         "bucket": pl.String,
         "value": pl.Float64,
+        "starts_at": pl.Float64,
     }
+
+
+@settings(deadline=None, max_examples=60)
+@given(amounts, amounts)
+def test_bucket_means_rise_with_value_whatever_the_day_before_was(drawn: list[float], earlier: list[float]) -> None:
+    rows = bucket(values(*drawn, day=1), bucket(values(*earlier)))
+    means = rows.group_by(pl.col("bucket").replace_strict(RANK)).agg(pl.col("value").mean()).sort("bucket")["value"]
+    assert (means.diff().drop_nulls() > 0).all()
+    assert rows["customer_id"].to_list() == values(*drawn)["customer_id"].to_list()
+
+
+@settings(deadline=None, max_examples=60)
+@given(amounts)
+def test_on_a_day_that_changes_nothing_nobody_moves(drawn: list[float]) -> None:
+    before = bucket(values(*drawn))
+    for day in (1, 2):
+        now = bucket(values(*drawn, day=day), before)
+        assert_frame_equal(now.drop("as_of"), before.drop("as_of"))
+        before = now
+
+
+def test_a_customer_moves_only_with_a_value_beyond_the_bounds_of_the_bucket() -> None:
+    drawn = [*[1.0] * 50, *[40.0] * 50, *[900.0] * 50]
+    before = bucket(values(*drawn))
+    starts = dict(before.select("bucket", "starts_at").unique().iter_rows())
+    for value, expected in ((0.96, "high"), (0.94, "mid")):
+        drawn[-1] = starts["high"] * value
+        assert bucket(values(*drawn, day=1), before)["bucket"][-1] == expected
+    for value, expected in ((1.04, "low"), (1.06, "mid")):
+        drawn[0] = starts["mid"] * value
+        assert bucket(values(*drawn, day=1), before)["bucket"][0] == expected
+
+
+def test_cuts_stand_until_the_values_have_moved_away_from_them() -> None:
+    generator = np.random.default_rng(0)
+    drawn = np.exp(generator.normal(np.repeat([1.0, 4.0, 7.0], 300), 0.5))
+    before = bucket(values(*drawn))
+    little, much = bucket(values(*drawn * 1.02, day=1), before), bucket(values(*drawn * 3, day=1), before)
+    assert little["starts_at"].unique().sort().equals(before["starts_at"].unique().sort())
+    assert much["starts_at"].max() == pytest.approx(3 * before["starts_at"].max(), rel=0.1)
+
+
+def test_few_customers_move_whose_values_hardly_change() -> None:
+    generator = np.random.default_rng(1)
+    drawn = np.exp(generator.normal(4, 1.5, 2000))
+    before, moved, anew = bucket(values(*drawn)), 0, 0
+    fresh = before
+    for day in range(1, 11):
+        drawn = drawn * np.exp(generator.normal(0, 0.01, 2000))
+        now, without = bucket(values(*drawn, day=day), before), bucket(values(*drawn, day=day))
+        moved += (now["bucket"] != before["bucket"]).sum()
+        anew += (without["bucket"] != fresh["bucket"]).sum()
+        before, fresh = now, without
+    assert moved <= 0.002 * 10 * 2000
+    assert moved * 3 < anew
+
+
+def buckets_of(day: int, **customers: str) -> pl.DataFrame:
+    """Buckets by customer, each worth 1.25."""
+    rows = [(DAY + timedelta(days=day), name, place, 1.25) for name, place in customers.items()]
+    schema = {"as_of": pl.Date, "customer_id": pl.String, "bucket": pl.String, "value": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def test_migration_counts_who_went_where() -> None:
+    earlier = buckets_of(0, ann="high", bob="high", cyd="low", dee="mid")
+    later = buckets_of(7, ann="high", bob="mid", cyd="low", eve="low")
+    found = migration(earlier, later)
+    assert found.select("from_bucket", "to_bucket", "customers", "value").rows() == [
+        ("high", "high", 1, 1.25),
+        ("high", "mid", 1, 1.25),
+        ("mid", "gone", 1, 0.0),
+        ("low", "low", 1, 1.25),
+        ("new", "low", 1, 1.25),
+    ]
+    assert found.select("from_on", "as_of").unique().rows() == [(DAY, DAY + timedelta(days=7))]
+
+
+places = st.dictionaries(st.sampled_from("abcdefghij"), st.sampled_from(sorted(RANK)), min_size=1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(places, places)
+def test_migration_sums_to_the_population_of_both_days(then: dict[str, str], now: dict[str, str]) -> None:
+    earlier, later = buckets_of(0, **then), buckets_of(1, **now)
+    moves = migration(earlier, later)
+    for column, none, frame in (("from_bucket", "new", earlier), ("to_bucket", "gone", later)):
+        counted = moves.filter(pl.col(column) != none).group_by(column).agg(pl.col("customers").sum())
+        assert dict(counted.iter_rows()) == dict(frame["bucket"].value_counts().iter_rows())
+    assert moves["value"].sum() == later["value"].sum()
+    assert (moves["customers"] > 0).all()
+    assert_frame_equal(moves, migration(earlier.reverse(), later.reverse()))
+
+
+@pytest.mark.parametrize(("then", "now"), [(1, 1), (1, 0)])
+def test_migration_needs_an_earlier_and_a_later_day(then: int, now: int) -> None:
+    with pytest.raises(ValueError, match="a later day"):
+        migration(buckets_of(then, ann="low"), buckets_of(now, ann="low"))
+    with pytest.raises(ValueError, match="a later day"):
+        migration(buckets_of(0), buckets_of(1, ann="low"))
 
 
 @pytest.mark.parametrize("wrong", [-1.0, float("nan"), float("inf"), None])

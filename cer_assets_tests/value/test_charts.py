@@ -4,7 +4,8 @@ import pytest
 import vl_convert
 
 from cer_assets.value import backtest, bucket, customer_value, fit
-from cer_assets.value.charts import backtest_intervals, bucket_sizes, clv_concentration, rfm_grid
+from cer_assets.value.buckets import migration
+from cer_assets.value.charts import backtest_intervals, bucket_sizes, clv_concentration, migration_grid, rfm_grid
 from cer_assets_tests.value.simulate import day, shop
 
 SHOP = shop(n=200)
@@ -17,15 +18,18 @@ RFM = (
 )
 JUDGED = backtest(SHOP, day(272), YEAR, resamples=5)
 BUCKETS = bucket(customer_value(RFM, CLV))
+MOVES = migration(BUCKETS.with_columns(as_of=day(357)).tail(-5), BUCKETS)
 
 CHARTS = {
     "rfm": rfm_grid(RFM),
     "concentration": clv_concentration(CLV),
     "buckets": bucket_sizes(BUCKETS),
+    "migration": migration_grid(MOVES),
     "backtest": backtest_intervals(JUDGED),
     "no customers": rfm_grid(RFM.clear()),
     "no figures": clv_concentration(CLV.clear()),
     "no buckets": bucket_sizes(BUCKETS.clear()),
+    "no day before": migration_grid(MOVES.clear()),
     "nothing judged": backtest_intervals(JUDGED.clear()),
 }
 
