@@ -10,7 +10,8 @@
 Jobs in their order: `load` (drops into raw), `customers` (people, purchases, value, segments, predictions as of the
 newest day), `models` (ALS, one partition a value bucket), `history` (the days that a table with a history lacks),
 `recommendations` (lists, backtest, snapshot, warehouse). `training` is the identity model alone: its challenger goes
-live only if the guards pass, and what stands on it is due from then on.
+live only if the guards pass, and what stands on it is due from then on. `restate` recomputes past days, and is only
+ever started by hand.
 
 A blocking check that failed holds back whatever stands on its asset: Dagster sees to that within a run,
 `plan.held_back` across runs, until a later evaluation passes.
@@ -33,11 +34,12 @@ from cer_assets.defs.resources import Home, feeds, sensor_seconds, timezone
 from cer_assets.feeds import list_drops
 from cer_assets.identity.advice import retrain_due
 
+_HISTORY = dg.AssetSelection.assets(["value", "rfm"], ["value", "rfm_history"])
 _MODELS = dg.AssetSelection.assets(["recommend", "als"])
 SELECTIONS: dict[str, dg.AssetSelection] = {
     "customers": dg.AssetSelection.groups("identity", "customer", "value", "segment", "predict"),
     "models": _MODELS,
-    "history": dg.AssetSelection.assets(["value", "rfm"]),
+    "history": _HISTORY,
     "recommendations": dg.AssetSelection.groups("recommend", "insight") - _MODELS,
 }
 """The assets of each job downstream of the drops, in the order in which the jobs follow each other."""
@@ -70,6 +72,12 @@ history_job = dg.define_asset_job(
     "history",
     SELECTIONS["history"],
     description="Past days of the tables that keep a history; a day that is there stays as it was known then.",
+)
+restate_job = dg.define_asset_job(
+    "restate",
+    _HISTORY,
+    description="Recomputes past days, on purpose, from the purchases and people known now. Never started by itself:"
+    " choose the days in the launchpad, and let a single run take the range of them.",
 )
 
 
@@ -187,7 +195,7 @@ def daily_schedule(context: dg.ScheduleEvaluationContext, home: Home) -> dg.RunR
 def automation() -> dg.Definitions:
     """Jobs, sensors and the schedule."""
     return dg.Definitions(
-        jobs=[load_job, customers_job, training_job, models_job, recommendations_job, history_job],
+        jobs=[load_job, customers_job, training_job, models_job, recommendations_job, history_job, restate_job],
         sensors=[landing_sensor, catch_up_sensor, retrain_sensor],
         schedules=[daily_schedule],
     )

@@ -269,14 +269,34 @@ def _part_stale(instance: DagsterInstance, graph: Graph, home: Home, key: AssetK
 def _history(
     instance: DagsterInstance, graph: Graph, home: Home, wanted: Sequence[AssetKey], held: Mapping[AssetKey, list[str]]
 ) -> Step | None:
-    """The newest stretch of loaded days that a table with a history lacks; a past day stays as it was known then."""
-    loaded = set(home.ledger(PURCHASES)["delivered_on"])
+    """The newest stretch of days that a table with a history lacks, for all such tables that lack it.
+
+    A past day stays as it was known then: days that are there are not asked for.
+    """
+    expected = _days_of_history(home)
+    lacks: dict[AssetKey, set[dt.date]] = {}
     for key in wanted:
         have = {dt.date.fromisoformat(part) for part in instance.get_materialized_partitions(key)}
-        missing = list(stretches(sorted(loaded - have)))
-        if missing and have and key not in held:
-            first, last = missing[-1]
-            why = f"{key.to_user_string()} lacks days of its history"
-            states = json.dumps(input_states(instance, graph, home, key, str(last)))
-            return Step(HISTORY_JOB, (key,), str(first), str(last), why, states)
-    return None
+        if have and expected - have and key not in held:
+            lacks[key] = expected - have
+    if not lacks:
+        return None
+    missed = next(iter(lacks.values()))
+    first, last = list(stretches(sorted(missed)))[-1]
+    stretch = {day for day in missed if first <= day <= last}
+    keys = tuple(key for key, missing in lacks.items() if stretch <= missing)
+    why = f"{', '.join(key.to_user_string() for key in keys)}: days of the history are missing"
+    states = json.dumps([input_states(instance, graph, home, key, str(last)) for key in keys])
+    return Step(HISTORY_JOB, keys, str(first), str(last), why, states)
+
+
+def _days_of_history(home: Home) -> set[dt.date]:
+    """The days that were loaded, and the last days of weeks and months that brought no drop in the week that followed.
+
+    On those the shop was closed. Weeks and months end on them all the same.
+    """
+    loaded = set(cast("list[dt.date]", home.ledger(PURCHASES)["delivered_on"].to_list()))
+    if not loaded:
+        return set()
+    span = [min(loaded) + dt.timedelta(days=n) for n in range((max(loaded) - min(loaded)).days - 6)]
+    return loaded | {day for day in span if day.isoweekday() == 7 or (day + dt.timedelta(days=1)).day == 1}
