@@ -209,7 +209,7 @@ def test_retention_counts_only_months_that_are_over() -> None:
 
 def test_a_verdict_says_how_far_apart_what_was_expected_and_what_happened_are() -> None:
     churn, purchase = calibration(tables(frames())).partition_by("event", maintain_order=True)
-    assert "of 250 customers, 28% were expected to and 27% did" in verdict(churn)
+    assert "of 250 forecasts, 28% were expected to come true and 27% did" in verdict(churn)
     assert "close enough" in verdict(churn)
     assert "20.0 points apart" in verdict(purchase)
     assert "rough" in verdict(purchase)

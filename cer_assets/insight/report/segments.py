@@ -114,8 +114,8 @@ def _reading(rows: pl.DataFrame) -> list[str]:
     if rows["churn"].count():
         leaving = rows.sort("churn", "segment", descending=[True, False], nulls_last=True).row(0, named=True)
         text.append(
-            f"Most likely to stay away: “{leaving['name']}”, of whom {words.percent(leaving['churn'])} are expected to"
-            " buy nothing in the weeks ahead."
+            f"Most likely to stay away: “{leaving['name']}”, with {words.percent(leaving['churn'])} of those who have a"
+            " figure expected to buy nothing in the weeks ahead."
         )
     return text
 

@@ -33,12 +33,12 @@ def trust(tables: Tables) -> Section:
     example = _example(models[0])
     figure = Figure("calibration", "What was expected, and what happened", calibration_chart(bins), " ".join(verdicts))
     table = Table(
-        "Expected and observed, by groups of customers",
-        ["probability of", "customers", "expected", "happened"],
+        "Expected and observed, by groups of forecasts",
+        ["probability of", "forecasts", "expected", "happened"],
         [
             [
                 row["event"],
-                words.count(row["customers"]),
+                words.count(row["forecasts"]),
                 words.percent(row["predicted"]),
                 words.percent(row["observed"]),
             ]
@@ -53,19 +53,25 @@ def calibration(tables: Tables) -> pl.DataFrame:
     """The bins of every model and horizon.
 
     Returns:
-        event (what the probability is of, in words), predicted, observed Float64 (means), customers Int64; models in
-        the order of `EVENTS`, then by name and horizon, each from the lowest probability on.
+        event (what the probability is of, in words), predicted, observed Float64 (means), low, high (95 % interval of
+        observed, null where the table has none), forecasts Int64; models in the order of `EVENTS`, then by name and
+        horizon, each from the lowest probability on.
     """
-    schema = {"event": pl.String, "predicted": pl.Float64, "observed": pl.Float64, "customers": pl.Int64}
+    shares = dict.fromkeys(("predicted", "observed", "low", "high"), pl.Float64)
+    schema = {"event": pl.String, **shares, "forecasts": pl.Int64}
     table = tables.calibration
     if table is None:
         return pl.DataFrame(schema=schema)
-    if "as_of" in columns_of(table):
-        table = table.filter(pl.col("as_of") == pl.col("as_of").max())
+    held = columns_of(table)
+    if "as_of" in held:
+        newest = pl.col("as_of").max().over("model", "horizon_days")
+        table = table.filter(pl.col("as_of") == newest)
+    ends = [pl.col(name) if name in held else pl.lit(None, pl.Float64).alias(name) for name in ("low", "high")]
     bins = (
-        table.select("model", "horizon_days", "predicted", "observed", pl.col("customers").cast(pl.Int64))
-        .drop_nulls(["model", "predicted", "observed", "customers"])
-        .filter(pl.col("customers") > 0)
+        table.select("model", "horizon_days", "predicted", "observed", *ends, pl.col("customers").cast(pl.Int64))
+        .rename({"customers": "forecasts"})
+        .drop_nulls(["model", "predicted", "observed", "forecasts"])
+        .filter(pl.col("forecasts") > 0)
         .collect()
     )
     named = [_event(model, horizon) for model, horizon in bins.select("model", "horizon_days").iter_rows()]
@@ -73,7 +79,7 @@ def calibration(tables: Tables) -> pl.DataFrame:
     order = pl.col("model").replace_strict(known, list(range(len(known))), default=len(known), return_dtype=pl.Int64)
     return (
         bins.with_columns(event=pl.Series(named, dtype=pl.String))
-        .sort(order, "model", "horizon_days", "predicted", "observed", "customers")
+        .sort(order, "model", "horizon_days", "predicted", "observed", "forecasts")
         .select(*schema)
     )
 
@@ -96,12 +102,12 @@ def verdict(bins: pl.DataFrame) -> str:
         bins: rows of `calibration` of one event.
     """
     exact = bins.select(
-        pl.col("customers"),
-        *((pl.col(name) * 1e6).round().cast(pl.Int64) * pl.col("customers") for name in ("predicted", "observed")),
+        pl.col("forecasts"),
+        *((pl.col(name) * 1e6).round().cast(pl.Int64) * pl.col("forecasts") for name in ("predicted", "observed")),
     )
-    people = int(exact["customers"].sum())
-    foretold, came = (int(exact[name].sum()) / people / 1e6 for name in ("predicted", "observed"))
-    gap = int((exact["predicted"] - exact["observed"]).abs().sum()) / people / 1e6
+    told = int(exact["forecasts"].sum())
+    foretold, came = (int(exact[name].sum()) / told / 1e6 for name in ("predicted", "observed"))
+    gap = int((exact["predicted"] - exact["observed"]).abs().sum()) / told / 1e6
     how = (
         "close enough to count on"
         if gap < CLOSE
@@ -110,9 +116,9 @@ def verdict(bins: pl.DataFrame) -> str:
         else "rough: go by who comes before whom, not by the figure"
     )
     return (
-        f"{_sentence(bins['event'][0])}: of {words.counted(people, 'customer')}, {words.percent(foretold)} were"
-        f" expected to and {words.percent(came)} did. Group by group the two are {gap * 100:.1f} points apart, which is"
-        f" {how}."
+        f"{_sentence(bins['event'][0])}: of {words.counted(told, 'forecast')}, {words.percent(foretold)} were expected"
+        f" to come true and {words.percent(came)} did. Group by group the two are {gap * 100:.1f} points apart, which"
+        f" is {how}."
     )
 
 
@@ -124,29 +130,30 @@ def _example(bins: pl.DataFrame) -> str:
     """The group nearest to an even chance, told as people."""
     row: dict[str, Any] = bins.sort((pl.col("predicted") - 0.4).abs(), "predicted").row(0, named=True)
     return (
-        f"Of {words.counted(row['customers'], 'customer')} who were given {round(row['predicted'] * 100)} chances in"
-        f" 100 of {row['event']}, {round(row['observed'] * 100)} in 100 did."
+        f"Of {words.counted(row['forecasts'], 'forecast')} that gave {round(row['predicted'] * 100)} chances in 100 of"
+        f" {row['event']}, {round(row['observed'] * 100)} in 100 came true."
     )
 
 
 def calibration_chart(bins: pl.DataFrame) -> alt.ConcatChart:
-    """One panel an event: on the dashed line what was expected is what happened.
+    """One panel an event: on the dashed line what was expected is what happened; bars are 95 % intervals.
 
     Args:
         bins: the frame of `calibration`.
     """
     panels: list[alt.LayerChart] = []
     for rows in bins.partition_by("event", maintain_order=True)[:4]:
-        top = min(1.0, max(0.1, *(float(rows[name].max()) for name in ("predicted", "observed"))) * 1.08)  # pyright: ignore[reportArgumentType]  # the largest of floats is one
+        top = min(1.0, max(0.1, *rows["predicted"], *rows["observed"], *rows["high"].drop_nulls()) * 1.04)
         scale, axis = alt.Scale(domain=[0, top], nice=False), alt.Axis(format=PERCENT, tickCount=4)
         x = alt.X("predicted:Q", title="expected", scale=scale, axis=axis)
         y = alt.Y("observed:Q", title="happened", scale=scale, axis=axis)
         even = pl.DataFrame({"predicted": [0.0, top], "observed": [0.0, top]})
-        base = alt.Chart(rows.select("predicted", "observed", "customers")).encode(x=x, y=y)
+        base = alt.Chart(rows.drop("event")).encode(x=x)
         layers = [
             alt.Chart(even).mark_line(strokeDash=[4, 4], color=QUIET, strokeWidth=1).encode(x=x, y=y),
-            base.mark_line(color=ACCENT, strokeWidth=1.5, opacity=0.5),
-            base.mark_point(filled=True, color=ACCENT, size=70, opacity=1),
+            base.mark_rule(color=ACCENT, strokeWidth=1.5).encode(y=alt.Y("low:Q", title="happened"), y2="high:Q"),
+            base.mark_line(color=ACCENT, strokeWidth=1.5, opacity=0.5).encode(y=y),
+            base.mark_point(filled=True, color=ACCENT, size=70, opacity=1).encode(y=y),
         ]
         title = _sentence(str(rows["event"][0]))
         panels.append(alt.LayerChart(layer=layers, title=title).properties(width=180, height=180))

@@ -20,9 +20,11 @@ from cer_assets.insight.report.tables import (
     nearest_horizon,
     newest,
 )
+from cer_assets.value.buckets import BUCKETS as RISING
+from cer_assets.value.buckets import GONE, NEW
 
-BUCKETS = ("high", "mid", "low")
-NEW, GONE = "new", "gone"
+BUCKETS = RISING[::-1]
+"""The best first."""
 COMPARED_DAYS = 28
 """Moves are read over so many days, or over the nearest span that is known."""
 BEST_SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
