@@ -92,6 +92,19 @@ def bucket(values: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataF
     )
 
 
+NO_MOVES = pl.DataFrame(
+    schema={
+        "from_on": pl.Date,
+        "as_of": pl.Date,
+        "from_bucket": pl.String,
+        "to_bucket": pl.String,
+        "customers": pl.Int64,
+        "value": pl.Float64,
+    }
+)
+"""`value.migration` of a day before which there was none."""
+
+
 def migration(earlier: pl.DataFrame, later: pl.DataFrame) -> pl.DataFrame:
     """How many customers went from which bucket to which, between any two days.
 
@@ -144,7 +157,7 @@ def _one_day(frame: pl.DataFrame) -> date | None:
 
 def _starts_of(buckets: pl.DataFrame) -> Floats | None:
     """The value at which each bucket of a day starts, from low to high; None where there were not three."""
-    found = dict(buckets.select("bucket", "starts_at").unique().iter_rows())
+    found = dict(buckets.select("bucket", "starts_at").drop_nulls().unique().iter_rows())
     return np.array([found[name] for name in BUCKETS]) if len(found) == len(BUCKETS) else None
 
 

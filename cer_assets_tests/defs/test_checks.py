@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from cer_assets.defs.resources import Home
+from cer_assets.value.buckets import migration
 from cer_assets_tests.defs.conftest import evaluate
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]
@@ -94,6 +95,7 @@ PLANTED: list[tuple[str, str, str, Change]] = [
     ),
     ("value/buckets", "ordered_by_mean", "value.buckets", lambda frame: frame.with_columns(value=-pl.col("value"))),
     ("value/buckets", "every_customer_once", "value.buckets", without_first_row),
+    ("value/rfm_history", "every_customer_once", "value.rfm_history", lambda f: f.sort("as_of", "period").head(-1)),
     ("segment/behaviour", "everyone_in_one_segment", "segment.behaviour", without_first_row),
     ("segment/preference", "everyone_in_one_segment", "segment.preference", first_row_again),
     ("segment/profiles", "no_splinter", "segment.profiles", worth("share", 0.01)),
@@ -165,7 +167,9 @@ def test_a_check_fails_once_its_fault_is_planted(
 
 def test_every_check_of_the_project_is_planted_or_named_here(project: dg.Definitions) -> None:
     elsewhere = {
-        ("value/rfm", "equal_values_equal_scores"),
+        ("value/rfm", "scores_follow_measures"),
+        ("value/buckets", "few_move_without_cause"),
+        ("value/migration", "sums_to_population"),
         ("insight/snapshot", "names_every_table"),
         ("predict/churn_model", "trained_or_says_why"),
         ("segment/behaviour_model", "stable"),
@@ -181,7 +185,24 @@ def test_customers_of_equal_recency_with_two_scores_are_found(project: dg.Defini
     rfm = broken_home.lake.scan("value.rfm").collect()
     changed = rfm.with_columns(recency_days=pl.lit(1, pl.Int64))
     broken_home.lake.publish("value.rfm", changed, partition_by="as_of")
-    assert not evaluate(project, broken_home, "value/rfm", "equal_values_equal_scores").passed
+    assert not evaluate(project, broken_home, "value/rfm", "scores_follow_measures").passed
+
+
+def test_customers_who_move_without_a_cause_or_are_miscounted_are_found(
+    project: dg.Definitions, broken_home: Home
+) -> None:
+    buckets = broken_home.lake.scan("value.buckets").collect()
+    before = buckets.with_columns(pl.col("as_of").dt.offset_by("-1d"))
+    moves = migration(before, buckets)
+    broken_home.lake.publish("value.buckets", pl.concat([before, buckets]), partition_by="as_of")
+    broken_home.lake.publish("value.migration", moves, partition_by="as_of")
+    assert evaluate(project, broken_home, "value/migration", "sums_to_population").passed
+    assert evaluate(project, broken_home, "value/buckets", "few_move_without_cause").passed
+    broken_home.lake.publish("value.migration", moves.head(-1), partition_by="as_of")
+    assert not evaluate(project, broken_home, "value/migration", "sums_to_population").passed
+    elsewhere = before.with_columns(bucket=pl.lit("low"))
+    broken_home.lake.publish("value.buckets", pl.concat([elsewhere, buckets]), partition_by="as_of")
+    assert not evaluate(project, broken_home, "value/buckets", "few_move_without_cause").passed
 
 
 def test_a_table_that_the_snapshot_does_not_name_is_found(project: dg.Definitions, broken_home: Home) -> None:

@@ -186,6 +186,7 @@ def report(home: Home) -> dg.Output[str]:
         ["identity", "evaluation"],
         ["customer", "orders"],
         ["value", "buckets"],
+        ["value", "migration"],
         ["value", "rfm_history"],
         ["segment", "profiles"],
         ["predict", "churn"],

@@ -8,10 +8,14 @@ from pydantic import Field
 
 from cer_assets.defs.io import model, picture, python_table, read, same_day, sql_assets_of, table
 from cer_assets.defs.partitions import as_days, refuse_hindsight
+from cer_assets.defs.resources import Home
 from cer_assets.value import CLVModel, backtest, bucket, customer_value, fit
-from cer_assets.value.charts import backtest_intervals, bucket_sizes, clv_concentration, rfm_grid
+from cer_assets.value.buckets import NO_MOVES, migration
+from cer_assets.value.charts import backtest_intervals, bucket_sizes, clv_concentration, migration_grid, rfm_grid
 
 BACKTEST_DAYS = 91
+BUCKET_HORIZON_DAYS = 91
+MIGRATION_DAYS = (1, 7, 28, 91)
 
 
 @model("value/clv_model", ins={"purchases": read("value/purchases")}, kinds=["scipy"])
@@ -74,35 +78,106 @@ def clv(
         "customer_id": "The person.",
         "bucket": "high, mid or low.",
         "value": "Expected spend, or spend so far where none can be expected yet; in the retailer's currency.",
+        "starts_at": "The value at which the bucket starts.",
     },
-    origins={
-        "customer_id": [("value/rfm", "customer_id")],
-        "bucket": [("value/clv", "expected_spend"), ("value/rfm", "monetary")],
-        "value": [("value/clv", "expected_spend"), ("value/rfm", "monetary")],
-    },
+    origins={"customer_id": [("value/rfm", "customer_id")]}
+    | {c: [("value/clv", "expected_spend"), ("value/rfm", "monetary")] for c in ("bucket", "value", "starts_at")},
     ins={"rfm": same_day("value/rfm"), "clv": same_day("value/clv")},
     daily=True,
     kinds=("numpy",),
 )
-def buckets(rfm: pl.DataFrame, clv: pl.DataFrame) -> dg.Output[pl.DataFrame]:
-    """High, mid and low: k-means on the logarithm of value, so that the cut lies where customers are few."""
-    days = rfm.partition_by("as_of", as_dict=True)
-    of_day = {key[0]: clv.filter(pl.col("as_of") == key[0]) for key in days}
-    frame = pl.concat(bucket(customer_value(part, of_day[key[0]])) for key, part in sorted(days.items()))
-    sizes = frame.group_by("bucket").agg(
-        pl.len().alias("customers"), pl.col("value").mean().alias("mean value"), pl.col("value").sum().alias("value")
+def buckets(
+    context: dg.AssetExecutionContext, home: Home, rfm: pl.DataFrame, clv: pl.DataFrame
+) -> dg.Output[pl.DataFrame]:
+    """High, mid and low: k-means on the logarithm of value, so that the cut lies where customers are few.
+
+    A day starts from the buckets of the newest day before it: cuts stand while they will do, and a customer leaves a
+    bucket once the value lies 5% beyond its bounds.
+    """
+    wanted = as_days(context.partition_keys)
+    before = _buckets_before(home, wanted[0])
+    days: list[pl.DataFrame] = []
+    for day in wanted:
+        of_day = pl.col("as_of") == day
+        figures = clv.filter(of_day, pl.col("horizon_days") == BUCKET_HORIZON_DAYS)
+        days.append(bucket(customer_value(rfm.filter(of_day), figures), before))
+        before = days[-1] if days[-1].height else before
+    sizes = (
+        days[-1]
+        .group_by("bucket")
+        .agg(
+            pl.len().alias("customers"),
+            pl.col("starts_at").last().alias("starts at"),
+            pl.col("value").mean().alias("mean value"),
+            pl.col("value").sum().alias("value"),
+        )
     )
     return dg.Output(
-        frame,
+        pl.concat(days),
         metadata={
             "sizes": table(sizes.sort("mean value", descending=True)),
-            "sizes plot": picture(bucket_sizes(frame)),
-            "rfm": picture(rfm_grid(rfm)),
+            "sizes plot": picture(bucket_sizes(days[-1])),
+            "rfm": picture(rfm_grid(rfm.filter(pl.col("as_of") == wanted[-1]))),
         },
     )
+
+
+_BUCKET = [("value/buckets", "bucket"), ("value/buckets", "customer_id")]
+
+
+@python_table(
+    "value/migration",
+    columns={
+        "from_on": "The day before: one, 7, 28 and 91 days earlier, where that day has buckets.",
+        "as_of": "The day.",
+        "from_bucket": "The bucket then; `new` for who had none.",
+        "to_bucket": "The bucket now; `gone` for who has none any more.",
+        "customers": "How many customers went this way.",
+        "value": "What they are worth now.",
+    },
+    origins=dict.fromkeys(("from_bucket", "to_bucket", "customers"), _BUCKET)
+    | {"value": [*_BUCKET, ("value/buckets", "value")]},
+    ins={"buckets": dg.AssetIn(key=["value", "buckets"], dagster_type=dg.Nothing)},
+    daily=True,
+)
+def bucket_migration(context: dg.AssetExecutionContext, home: Home) -> dg.Output[pl.DataFrame]:
+    """How many customers went from which bucket to which, up to each day."""
+    held = set(_bucket_days(home))
+    moves = [NO_MOVES]
+    for day in as_days(context.partition_keys):
+        earlier = [day - dt.timedelta(days=back) for back in MIGRATION_DAYS]
+        of_day = _buckets_on(home, [day, *(known for known in earlier if known in held)]).partition_by(
+            "as_of", as_dict=True
+        )
+        if (day,) in of_day:
+            moves += [migration(of_day[known,], of_day[day,]) for known in earlier if (known,) in of_day]
+    frame = pl.concat(moves)
+    newest = frame.filter(pl.col("as_of") == pl.col("as_of").max())
+    return dg.Output(
+        frame, metadata={"moves": table(newest.drop("as_of"), most=100), "plot": picture(migration_grid(newest))}
+    )
+
+
+def _bucket_days(home: Home) -> list[dt.date]:
+    """The days that have buckets."""
+    if not home.lake.exists("value.buckets"):
+        return []
+    return sorted(dt.date.fromisoformat(part["as_of"]) for part in home.lake.open("value.buckets").partitions())
+
+
+def _buckets_on(home: Home, wanted: list[dt.date]) -> pl.DataFrame:
+    """The buckets of some days; only these are read."""
+    return home.lake.scan("value.buckets").filter(pl.col("as_of").is_in(wanted)).collect()
+
+
+def _buckets_before(home: Home, day: dt.date) -> pl.DataFrame | None:
+    """The buckets of the newest day before a day, if any are known with their bounds."""
+    earlier = [known for known in _bucket_days(home) if known < day]
+    found = _buckets_on(home, earlier[-1:]) if earlier else None
+    return found if found is not None and "starts_at" in found.columns else None
 
 
 @dg.definitions
 def value() -> dg.Definitions:
     """The stage's assets."""
-    return dg.Definitions(assets=[*sql_assets_of("value"), clv_model, clv, buckets])
+    return dg.Definitions(assets=[*sql_assets_of("value"), clv_model, clv, buckets, bucket_migration])

@@ -5,6 +5,27 @@ import dagster as dg
 from cer_assets.defs.checking import bounded
 
 
+def _every_customer_once(asset: str, description: str, rows: str = "true") -> dg.AssetChecksDefinition:
+    """Whether some rows of a table's newest day are one for each customer of `value.rfm`."""
+    name = asset.replace("/", ".")
+    return bounded(
+        asset,
+        "every_customer_once",
+        description,
+        f"""
+        with newest as (select max(as_of) as day from {name} where {rows}),
+        found as (
+            select customer_id, count(*) as times from {name}, newest where as_of = day and {rows} group by customer_id
+        ),
+        expected as (select customer_id from value.rfm, newest where as_of = day)
+        select count(*) filter (where times is distinct from 1 or expected.customer_id is null) as wrong
+        from found full join expected on found.customer_id = expected.customer_id
+        """,
+        at_most=0,
+        blocking=True,
+    )
+
+
 @dg.definitions
 def checks() -> dg.Definitions:
     """Of the newest day each."""
@@ -12,15 +33,21 @@ def checks() -> dg.Definitions:
         asset_checks=[
             bounded(
                 "value/rfm",
-                "equal_values_equal_scores",
-                "Customers of one day with the same recency, frequency or spend have the same score of it.",
+                "scores_follow_measures",
+                "Recency, frequency and spend: the better customer has no lower score, and equals have the same.",
                 """
-                with newest as (select * from value.rfm where as_of = (select max(as_of) from value.rfm))
-                select (select count(*) from (select 1 from newest group by recency_days
-                        having count(distinct r) > 1))
-                    + (select count(*) from (select 1 from newest group by frequency having count(distinct f) > 1))
-                    + (select count(*) from (select 1 from newest group by monetary having count(distinct m) > 1))
-                    as values_with_two_scores
+                with newest as (select * from value.rfm where as_of = (select max(as_of) from value.rfm)),
+                scored as (
+                    select 'r' as score, -recency_days as measure, r as points from newest
+                    union all select 'f', frequency, f from newest
+                    union all select 'm', monetary, m from newest
+                ),
+                steps as (
+                    select min(points) as least, max(points) as most,
+                        lag(max(points)) over (partition by score order by measure) as most_below
+                    from scored group by score, measure
+                )
+                select count(*) filter (where least < most or least < most_below) as values_out_of_order from steps
                 """,
                 at_most=0,
                 blocking=True,
@@ -76,16 +103,49 @@ def checks() -> dg.Definitions:
                 at_most=0,
                 blocking=True,
             ),
+            _every_customer_once("value/buckets", "Every customer with a purchase is in exactly one bucket."),
+            _every_customer_once(
+                "value/rfm_history",
+                "Every customer with a purchase by the end of the newest week has one standing of it.",
+                rows="period = 'week'",
+            ),
             bounded(
                 "value/buckets",
-                "every_customer_once",
-                "Every customer with a purchase is in exactly one bucket.",
+                "few_move_without_cause",
+                "Of customers worth within 5% of what they were worth on the day before, few changed their bucket.",
                 """
-                with newest as (select max(as_of) as day from value.buckets)
-                select abs((select count(distinct customer_id) from value.buckets, newest where as_of = day)
-                    - (select count(*) from value.rfm, newest where as_of = day))
-                    + (select count(*) - count(distinct customer_id) from value.buckets, newest where as_of = day)
-                    as wrong
+                with days as (select distinct as_of from value.buckets order by as_of desc limit 2),
+                now as (select * from value.buckets where as_of = (select max(as_of) from days)),
+                was as (select * from value.buckets where as_of = (select min(as_of) from days))
+                select avg(case when now.bucket = was.bucket then 0.0 else 1.0 end) as share_of_customers,
+                    count(*) as customers
+                from now inner join was on now.customer_id = was.customer_id
+                where abs(now.value - was.value) <= 0.05 * was.value
+                """,
+                at_most=0.01,
+            ),
+            bounded(
+                "value/migration",
+                "sums_to_population",
+                "Whoever had a bucket on the earlier day, and whoever has one now, went exactly one way.",
+                """
+                with moves as (select * from value.migration where as_of = (select max(as_of) from value.buckets)),
+                counted as (
+                    select from_on as day, from_bucket as bucket, from_on, customers from moves
+                    union all select as_of, to_bucket, from_on, customers from moves
+                ),
+                population as (select as_of as day, bucket, count(*) as customers from value.buckets group by all),
+                sums as (
+                    select day, bucket, from_on, sum(customers) as customers from counted
+                    where bucket not in ('new', 'gone') group by all
+                ),
+                wanted as (
+                    select day, bucket, from_on, customers from population
+                    inner join (select distinct day, from_on from counted) using (day)
+                )
+                select coalesce(sum(abs(coalesce(s.customers, 0) - coalesce(w.customers, 0))), 0) as miscounted,
+                    count(distinct from_on) as days_before
+                from sums as s full join wanted as w using (day, bucket, from_on)
                 """,
                 at_most=0,
                 blocking=True,
