@@ -98,6 +98,11 @@ class Home(dg.ConfigurableResource["Home"]):
         return ModelStore(Path(self.root, "models"))
 
     @property
+    def caches(self) -> Path:
+        """What spares a run some work and may be deleted at any time."""
+        return Path(self.root, "caches")
+
+    @property
     def snapshots(self) -> Path:
         """Where snapshots of the lake are named."""
         return Path(self.root, "snapshots")

@@ -7,6 +7,7 @@ from cer_assets.identity.explain import explain_clusters, explain_pairs, pair_sc
 from cer_assets.identity.fields import CUSTOMER_FIELDS, MatchField
 from cer_assets.identity.guards import Bounds, guard
 from cer_assets.identity.households import households
+from cer_assets.identity.index import Index
 from cer_assets.identity.labels import Labeller, constraints, effective, rule_labels, truth_labeller
 from cer_assets.identity.link import link
 from cer_assets.identity.model import Model, match_weights
@@ -21,6 +22,7 @@ __all__ = [
     "Bounds",
     "Costs",
     "DedupeModel",
+    "Index",
     "Labeller",
     "MatchField",
     "Model",

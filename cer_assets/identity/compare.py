@@ -202,13 +202,13 @@ def _flat(expression: exp.Expr) -> exp.Expr:
 
 def compare(prepared: Prepared, pairs: pl.DataFrame) -> Compared:
     """Compare pairs of positions (`first`, `second`); the answer is ordered by pair."""
-    cursor = prepared.connection
+    connection = prepared.connection
     if not prepared.complete:
         fill(prepared, np.unique(pairs.select("first", "second").to_numpy()))
-    cursor.register("pairs_to_compare", pairs.select(pl.col("first", "second").cast(pl.Int32)))
+    connection.register("pairs_to_compare", pairs.select(pl.col("first", "second").cast(pl.Int32)))
     query = levels_sql(prepared.fields, "pairs_to_compare")
-    frame = cursor.sql(f"{query} order by first, second").pl()
-    cursor.unregister("pairs_to_compare")
+    frame = connection.sql(f"{query} order by first, second").pl()
+    connection.unregister("pairs_to_compare")
     usual = prepared.uniqueness
     rarities = frame.select((pl.col(f"rarity{i}") - usual[i]).fill_null(0).cast(pl.Float32) for i in range(len(usual)))
     return Compared(

@@ -21,6 +21,13 @@ SLOPES = np.linspace(0.3, 5.0, 25)
 SLIPS = np.array([1e-5, 0.0005, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.11, 0.15, 0.2, 0.3, 0.5])
 """The grid on which the posterior is held."""
 
+PRIOR_LEVEL, PRIOR_SLOPE = 0.4, 2.0
+"""What is held of the curve, log-odds = level + slope * log-odds of the score, before any label; give or take 1.
+
+Joining groups raises the expected F1 while their chance is over half the F1 reached (Lipton and others, "Optimal
+thresholding of classifiers to maximize F1 measure", 2014), and links are worth having from .9 on: so .45 is held to
+be even odds. A mean over pairs of records says more than one of its pairs, so the curve is held to be steep."""
+
 SLIP = (0.25, 25.0)
 """Beta prior of how often a pair is two people that nothing in the records tells apart: one in a hundred."""
 
@@ -45,22 +52,6 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class Prior:
-    """What is held of the curve before any label: log-odds = level + slope * log-odds of the score."""
-
-    level: float
-    slope: float
-    spread_of_level: float = 1.0
-    spread_of_slope: float = 1.0
-
-
-OF_HEIGHTS = Prior(level=0.4, slope=2.0)
-"""Joining groups raises the expected F1 while their chance is over half the F1 reached (Lipton and others, "Optimal
-thresholding of classifiers to maximize F1 measure", 2014), and links are worth having from .9 on: so .45 is held to
-be even odds. A mean over pairs of records says more than one of its pairs, so the curve is held to be steep."""
-
-
-@dataclass(frozen=True)
 class Curve:
     """The posterior of a logistic curve over scores, with a share of slips that no score shows.
 
@@ -73,20 +64,19 @@ class Curve:
     weight: Floats
 
     @classmethod
-    def fitted(cls, scores: Floats, answers: Bools, prior: Prior) -> "Curve":
+    def fitted(cls, scores: Floats, answers: Bools) -> "Curve":
         """The curve after some labels.
 
         Args:
             scores: of labelled pairs that were drawn by their score or at random.
             answers: true for one person.
-            prior: what is held before.
         """
         level, slope, slip = (a.ravel() for a in np.meshgrid(LEVELS, SLOPES, SLIPS, indexing="ij"))
         a, b = SLIP
         width = np.gradient(SLIPS)[np.searchsorted(SLIPS, slip)]
         log_weight = (
-            -0.5 * ((level - prior.level) / prior.spread_of_level) ** 2
-            - 0.5 * ((slope - prior.slope) / prior.spread_of_slope) ** 2
+            -0.5 * (level - PRIOR_LEVEL) ** 2
+            - 0.5 * (slope - PRIOR_SLOPE) ** 2
             + (a - 1) * np.log(slip)
             + (b - 1) * np.log1p(-slip)
             + np.log(width)
@@ -110,7 +100,7 @@ class Curve:
         even = math.log(costs.wrong_merge / costs.missed_match)
         return 1 / (1 + math.exp((self._mean(self.level) - even) / self._mean(self.slope)))
 
-    def figures(self, scores: Floats, together: Bools, weights: Floats | None = None) -> dict[str, dict[str, float]]:
+    def figures(self, scores: Floats, together: Bools) -> dict[str, dict[str, float]]:
         """Precision and recall of putting pairs together, each `value`, `low` and `high`.
 
         The interval is the shortest that holds 95% of the posterior.
@@ -118,12 +108,10 @@ class Curve:
         Args:
             scores: of all pairs.
             together: which of them are put together.
-            weights: how many pairs each stands for; one, if left out.
         """
         logit = np.round(log_odds(scores), 1)
         at, place = np.unique(logit, return_inverse=True)
-        counts = np.ones(len(scores)) if weights is None else weights
-        joined, apart = (np.bincount(place, counts * side, len(at)) for side in (together, ~together))
+        joined, apart = (np.bincount(place, side, len(at)) for side in (together, ~together))
         found, missed = np.zeros(len(self.weight)), np.zeros(len(self.weight))
         for each, inside, outside in zip(at, joined, apart, strict=True):
             chance = (1 - self.slip) / (1 + np.exp(-(self.level + self.slope * each)))

@@ -7,6 +7,7 @@ import duckdb
 import numpy as np
 import polars as pl
 
+from cer_assets.feeds.contracts import MUST_LINK
 from cer_assets.identity.cluster import MILLION, Ints, connected, joins, renamed
 from cer_assets.identity.compare import Comparison, levels_sql
 from cer_assets.identity.learn import logistic
@@ -107,17 +108,16 @@ def _positions(ready: Prepared, pairs: pl.DataFrame) -> pl.DataFrame:
 
 def _levels(ready: Prepared, pairs: pl.DataFrame) -> pl.DataFrame:
     """`first`, `second`, a level per comparison and a rarity per field, as the scoring query reads them."""
-    cursor = ready.connection
     fill(ready, np.union1d(pairs["first"].to_numpy(), pairs["second"].to_numpy()))
-    cursor.register("explained_pairs", pairs)
-    frame = cursor.sql(levels_sql(ready.fields, "explained_pairs")).pl()
-    cursor.unregister("explained_pairs")
+    ready.connection.register("explained_pairs", pairs)
+    frame = ready.connection.sql(levels_sql(ready.fields, "explained_pairs")).pl()
+    ready.connection.unregister("explained_pairs")
     return frame
 
 
 def _prior(compared: pl.DataFrame, model: Model) -> pl.DataFrame:
-    nothing = pl.Series([0.0]).new_from_index(0, len(compared))
-    return _part(compared, 0, PRIOR[0], pl.repeat(PRIOR[1], len(compared), eager=True), nothing + model.weights.bias)
+    level, weight = (pl.repeat(value, len(compared), eager=True) for value in (PRIOR[1], float(model.weights.bias)))
+    return _part(compared, 0, PRIOR[0], level, weight)
 
 
 def _of_comparisons(compared: pl.DataFrame, model: Model) -> list[pl.DataFrame]:
@@ -180,7 +180,7 @@ def masked(value: pl.Expr) -> pl.Expr:
 
 
 def _with_masked_values(explained: pl.DataFrame, records: pl.DataFrame, model: Model) -> pl.DataFrame:
-    columns = [comparison_column(comparison, model) for comparison in model.comparisons]
+    columns = [_column(comparison, model) for comparison in model.comparisons]
     of_field = {c.name: column for c, column in zip(model.comparisons, columns, strict=True) if column is not None}
     shown = pl.concat([explained["record_a"], explained["record_b"]]).unique().implode()
     used = sorted(set(of_field.values()))
@@ -202,7 +202,7 @@ def _with_masked_values(explained: pl.DataFrame, records: pl.DataFrame, model: M
     return keyed.drop("column")
 
 
-def comparison_column(comparison: Comparison, model: Model) -> str | None:
+def _column(comparison: Comparison, model: Model) -> str | None:
     """The column that a comparison speaks of, null for one that speaks of several."""
     return None if comparison.position is None else model.fields[comparison.position].column
 
@@ -317,7 +317,7 @@ def _bound(members: pl.DataFrame, constraints: pl.DataFrame | None) -> Ints:
     """Per member the smallest place among those that must_links put together with it."""
     if constraints is None or members.is_empty():
         return np.arange(len(members), dtype=np.int64)
-    must = constraints.filter(pl.col("answer") == "must_link").select("record_a", "record_b", score=pl.lit(1.0))
+    must = constraints.filter(pl.col("answer") == MUST_LINK).select("record_a", "record_b", score=pl.lit(1.0))
     ties = _inside(must, members)
     return connected(ties["u"].to_numpy(), ties["v"].to_numpy(), len(members))
 

@@ -16,7 +16,7 @@ from cer_assets.identity.block import Rule
 from cer_assets.identity.cluster import MILLION, Ints, components, joins, renamed
 from cer_assets.identity.compare import Compared, compare
 from cer_assets.identity.learn import Floats, Weights
-from cer_assets.identity.pairs import Hashes
+from cer_assets.identity.pairs import Hashes, Positions
 from cer_assets.identity.pool import pairs_around
 from cer_assets.identity.prepare import Prepared
 
@@ -61,8 +61,8 @@ def neighbourhood(
     rules: Sequence[Rule],
     weights: Weights,
     pool: Compared,
-    seeds: pl.Series,
-    others: pl.Series,
+    seeds: Positions,
+    others: Positions,
     groups: Ints | None = None,
 ) -> Neighbourhood:
     """Look at some records as clustering would.
@@ -80,10 +80,10 @@ def neighbourhood(
     if len(seeds) == prepared.size:
         pairs = pl.DataFrame(pool.pairs, schema=["first", "second"], orient="row")
     else:
-        around = _with_neighbours(pl.concat([seeds, others]).unique().sort(), pool, weights)
-        found = pairs_around(keys, rules, around.to_numpy())
+        around = _with_neighbours(np.union1d(seeds, others), pool, weights)
+        found = pairs_around(keys, rules, around)
         # Who is farther away than a neighbour only matters to groups that are not looked at.
-        inside = pl.col("first").is_in(around.implode()) & pl.col("second").is_in(around.implode())
+        inside = pl.all_horizontal(pl.col("first", "second").is_in(around.tolist()))
         pairs = across(found.filter(inside).select("first", "second").unique(), groups)
     compared = compare(prepared, pairs)
     unseen = across(_unseen(compared, weights, prepared.size), groups)
@@ -101,16 +101,14 @@ def across(pairs: pl.DataFrame, groups: Ints | None) -> pl.DataFrame:
     )
 
 
-def _with_neighbours(positions: pl.Series, pool: Compared, weights: Weights) -> pl.Series:
+def _with_neighbours(positions: Positions, pool: Compared, weights: Weights) -> Positions:
     near = pool.pairs[weights.chance(pool) >= NEIGHBOUR]
-    reached = near[_touch(near, positions)].ravel()
-    return pl.Series(np.unique(np.concatenate([positions.to_numpy(), reached])).astype(np.int32))
+    return np.union1d(positions, near[_touch(near, positions)])
 
 
-def _touch(pairs: npt.NDArray[np.int32], positions: pl.Series) -> npt.NDArray[np.bool_]:
+def _touch(pairs: npt.NDArray[np.int32], positions: Positions) -> npt.NDArray[np.bool_]:
     """Which pairs have an end among the positions."""
-    one, other = (np.isin(pairs[:, end], positions.to_numpy()) for end in (0, 1))
-    return one | other
+    return np.isin(pairs, positions).any(axis=1)
 
 
 def _unseen(compared: Compared, weights: Weights, size: int) -> pl.DataFrame:

@@ -29,11 +29,13 @@ def run_of(records: pl.DataFrame, columns: Sequence[str], known: pl.DataFrame | 
     digest = hashlib.sha256()
     links = None if known is None else known.select("record_id", "customer_id")
     for frame in (records.select("record_id", *columns), links):
-        digest.update(b"\x00")
-        if frame is not None:
-            ordered = frame if frame["record_id"].is_sorted() else frame.sort("record_id")
-            for rows in ordered.iter_slices(100_000):
-                digest.update(rows.write_csv(include_header=False, quote_style="non_numeric").encode())
+        if frame is None:
+            continue
+        ordered = frame if frame["record_id"].is_sorted() else frame.sort("record_id")
+        for column in ordered.iter_columns():
+            # A text cannot hold the bytes that stand for no text and for the end of one.
+            texts = column.cast(pl.String).fill_null("\x01")
+            digest.update(texts.str.join("\x00").item().encode() + b"\x02")
     return digest.hexdigest()[:ID_LENGTH]
 
 

@@ -1,17 +1,15 @@
-"""What changed since links were made: fingerprints, records to look at again, what binds them; no pair is scored."""
+"""What changed since links were made: records to look at again, and what binds them; no pair is scored."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from cer_assets.identity.cluster import MILLION, Ints, connected
+from cer_assets.identity.index import DIGITS, rows_of
 from cer_assets.identity.pairs import Bools, coded
-from cer_assets.identity.prepare import Prepared
 from cer_assets.identity.score import Scored
-
-DIGITS = 8
-"""Hexadecimal digits of the model, and of the constraints, in a fingerprint; the values take sixteen."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +29,20 @@ class Bound:
         return not len(self.said)
 
 
-def bound(ready: Prepared, constraints: pl.DataFrame | None) -> Bound:
+def bound(ids: pl.Series, constraints: pl.DataFrame | None) -> Bound:
     """Read constraints; those with a record that is not here hold between the records that are.
 
     Args:
-        ready: the records.
+        ids: the records, in order.
         constraints: record_a, record_b, answer (must_link or cannot_link).
 
     Raises:
         ValueError: records must and must not be one person.
     """
-    ids = ready.record_ids
     if constraints is None or constraints.is_empty():
         none = np.empty(0, dtype=np.int64)
         said = pl.DataFrame(schema={"record_id": ids.dtype, "said": pl.String})
-        return Bound(np.arange(ready.size, dtype=np.int64), (none, none), said)
+        return Bound(np.arange(len(ids), dtype=np.int64), (none, none), said)
     pairs = constraints.select("record_a", "record_b", "answer")
     # Records that are gone stand behind those that are here: a chain of answers through them still holds.
     every = pl.concat([ids, pairs["record_a"], pairs["record_b"]]).unique(maintain_order=True).to_frame("id")
@@ -64,7 +61,7 @@ def bound(ready: Prepared, constraints: pl.DataFrame | None) -> Bound:
         raise ValueError(
             f"constraints: must and must not be one person: {torn.rows()[:5]}; withdraw one of the answers"
         )
-    here = (one < ready.size) & (other < ready.size)
+    here = (one < len(ids)) & (other < len(ids))
     both = [pairs, pairs.select(record_a="record_b", record_b="record_a", answer="answer")]
     said = (
         pl.concat(both)
@@ -74,23 +71,22 @@ def bound(ready: Prepared, constraints: pl.DataFrame | None) -> Bound:
         .group_by("record_id", maintain_order=True)
         .agg(pl.col("said").str.join("\n"))
     )
-    return Bound(group[: ready.size], (one[here], other[here]), said)
+    return Bound(group[: len(ids)], (one[here], other[here]), said)
 
 
-def fingerprints(ready: Prepared, digest: str, bonds: Bound) -> pl.Series:
-    """What the link of each record is decided from, in short: model, compared values, constraints on the record."""
-    cursor = ready.connection
-    cursor.register("hashes_frame", pl.DataFrame({"hash": ready.hashes}))
-    cursor.execute("set variable digest = $digest", {"digest": digest[:DIGITS]})
-    plain = cursor.sql("select getvariable('digest') || printf('%016x', hash) as fingerprint from hashes_frame").pl()
-    cursor.unregister("hashes_frame")
+def with_constraints(fingerprints: pl.Series, ids: pl.Series, bonds: Bound) -> pl.Series:
+    """Fingerprints that also tell what people said of the record."""
     if bonds.everyone_is_free:
-        return plain["fingerprint"]
-    cursor.register("said_frame", bonds.said)
-    said = cursor.sql(f"select record_id, left(md5(said), {DIGITS}) as said from said_frame").pl()
-    cursor.unregister("said_frame")
-    held = plain.with_columns(record_id=ready.record_ids).join(said, on="record_id", how="left", maintain_order="left")
-    return held.select(pl.col("fingerprint") + pl.col("said").fill_null("")).to_series()
+        return fingerprints
+    said = bonds.said.select("record_id", said=pl.col("said").map_elements(_short, return_dtype=pl.String))
+    held = pl.DataFrame({"record_id": ids, "plain": fingerprints}).join(
+        said, on="record_id", how="left", maintain_order="left"
+    )
+    return held.select(pl.col("plain") + pl.col("said").fill_null("")).to_series()
+
+
+def _short(said: str) -> str:
+    return hashlib.md5(said.encode(), usedforsecurity=False).hexdigest()[:DIGITS]
 
 
 @dataclass(frozen=True)
@@ -115,50 +111,46 @@ def nothing_known(size: int) -> Known:
     return Known(np.full(size, -1, dtype=np.int64), np.arange(size, dtype=np.int64), every, every, 0)
 
 
-def compare_with_known(ready: Prepared, links: pl.DataFrame, fingerprint: pl.Series, bonds: Bound) -> Known:
+def compare_with_known(ids: pl.Series, links: pl.DataFrame, fingerprint: pl.Series, bonds: Bound) -> Known:
     """Find what is new, changed or gone.
 
     Args:
-        ready: the records.
+        ids: the records, in order.
         links: record_id, customer_id and, if known, fingerprint. Without fingerprints every known record is taken for
             unchanged, but for those that constraints speak of.
         fingerprint: of the records now.
         bonds: the constraints.
     """
-    ids = ready.record_ids
-    position = pl.int_range(pl.len(), dtype=pl.Int64)
-    now = pl.DataFrame({"record_id": ids, "now": fingerprint}).with_columns(position=position)
-    then = pl.col("fingerprint") if "fingerprint" in links.columns else pl.lit(None, pl.String).alias("fingerprint")
-    before = links.select("record_id", "customer_id", then, row=position)
-    both = now.join(before, on="record_id", how="left", maintain_order="left")
+    row = rows_of(ids, links["record_id"])
+    new = row < 0
     if "fingerprint" in links.columns:
-        same = pl.col("fingerprint").eq_missing(pl.col("now"))
+        then = links["fingerprint"].extend_constant(None, 1)[np.where(new, len(links), row)]
+        same = then.eq_missing(fingerprint).to_numpy()
     else:
-        same = ~pl.col("record_id").is_in(bonds.said["record_id"].implode())
-    fresh = both.select((pl.col("row").is_null() | ~same).fill_null(value=True)).to_series().to_numpy()
-    lost = before.join(now, on="record_id", how="anti")
-    changed = both.filter(pl.Series(fresh)).select("customer_id").drop_nulls()
-    troubled = pl.concat([lost["customer_id"], changed["customer_id"]]).unique()
-    uneasy = fresh | both["customer_id"].is_in(troubled.implode()).fill_null(value=False).to_numpy()
-    customer = (
-        both.select(
-            pl.when(pl.col("row").is_null()).then("position").otherwise(pl.col("position").min().over("customer_id"))
-        )
-        .to_series()
-        .to_numpy()
-    )
-    return Known(both["row"].fill_null(-1).to_numpy(), customer, fresh, uneasy, len(lost))
+        same = ~ids.is_in(bonds.said["record_id"].implode()).to_numpy()
+    fresh = new | ~same
+    lost = np.ones(len(links), dtype=bool)
+    lost[row[~new]] = False
+    # A number per customer, and one for all records that are new.
+    _, number = np.unique(links["customer_id"].hash().to_numpy(), return_inverse=True)
+    nobody = int(number.max(initial=-1)) + 1
+    of_record = np.append(number, nobody)[row]
+    troubled = np.zeros(nobody + 1, dtype=bool)
+    troubled[number[lost]] = True
+    troubled[of_record[fresh & ~new]] = True
+    first = np.full(nobody + 1, len(ids), dtype=np.int64)
+    np.minimum.at(first, of_record, np.arange(len(ids)))
+    customer = np.where(new, np.arange(len(ids)), first[of_record])
+    return Known(row, customer, fresh, fresh | troubled[of_record], int(lost.sum()))
 
 
-def scored_before(ready: Prepared, edges: pl.DataFrame, fresh: Bools) -> Scored:
+def scored_before(ids: pl.Series, edges: pl.DataFrame, fresh: Bools) -> Scored:
     """The edges of a former run between records that are here and unchanged."""
-    place = pl.DataFrame({"id": ready.record_ids}).with_columns(position=pl.int_range(pl.len(), dtype=pl.Int64))
-    found = edges.join(place, left_on="record_a", right_on="id").join(
-        place, left_on="record_b", right_on="id", suffix="_b"
+    places = pl.DataFrame({"id": ids.filter(pl.Series(~fresh)), "place": np.flatnonzero(~fresh)})
+    found = edges.join(places, left_on="record_a", right_on="id").join(
+        places, left_on="record_b", right_on="id", suffix="_b"
     )
-    one, other = found["position"].to_numpy(), found["position_b"].to_numpy()
-    kept = ~fresh[one] & ~fresh[other]
-    score = np.round(found["score"].to_numpy()[kept] * MILLION).astype(np.int32)
-    codes = coded(one[kept], other[kept])
+    score = np.round(found["score"].to_numpy() * MILLION).astype(np.int32)
+    codes = coded(found["place"].to_numpy(), found["place_b"].to_numpy())
     order = np.argsort(codes)
     return Scored(codes[order], score[order])

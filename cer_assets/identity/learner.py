@@ -1,7 +1,7 @@
 """The state of one training: records, candidate pool, labels so far, and the model they make; nobody is asked here."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cer_assets.feeds.contracts import DISTINCT, MATCH
 from cer_assets.identity.block import (
     BlockKey,
     Rule,
@@ -20,7 +21,7 @@ from cer_assets.identity.block import (
 )
 from cer_assets.identity.cluster import Ints
 from cer_assets.identity.compare import Compared, compare
-from cer_assets.identity.curve import OF_HEIGHTS, Costs, Curve, share
+from cer_assets.identity.curve import Costs, Curve, share
 from cer_assets.identity.heights import LOWEST, Neighbourhood, across, neighbourhood
 from cer_assets.identity.labels import AUDIT, DEDUPE, RULE, agreement, effective, labels_frame
 from cer_assets.identity.learn import Beliefs, Floats, Weights, believed, fit, measure_beliefs
@@ -52,9 +53,13 @@ class Label:
     """What is known of one pair."""
 
     answer: bool | None
+    """True for one person, false for two, null for unsure."""
     drawn: str | None = None
+    """How the pair was chosen."""
     weight: float | None = None
+    """Of an audit, the number of pairs it stands for."""
     trust: float = 1.0
+    """What the answer counts beside a person's."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ class Learner:
     """The chosen blocking rules, as places among the keys."""
     pool: Compared
     """Candidate pairs around a sample of the records, ordered by pair."""
-    seeds: pl.Series
+    seeds: Positions
     """The records around which clustering is looked at."""
     groups: Ints | None
     labels: dict[Pair, Label] = field(default_factory=dict[Pair, Label])
@@ -163,7 +168,7 @@ class Learner:
         pool = compare(ready, found.select("first", "second").unique())
         logger.info("candidate pool: %d pairs around %d records", len(pool), len(around))
         keys, hashes, groups = sample.keys, sample.hashes, sample.groups
-        return cls(ready, costs, sample.beliefs, keys, hashes, rules, pool, pl.Series(seeds), groups)
+        return cls(ready, costs, sample.beliefs, keys, hashes, rules, pool, seeds, groups)
 
     def add_known(self, known: pl.DataFrame | None) -> None:
         """Take labels had already; pairs of records that are not here are passed over."""
@@ -178,7 +183,7 @@ class Learner:
         for a, b, answer, by, drawn, weight in here.select(
             "position", "position_b", "answer", "by", "drawn", "weight"
         ).iter_rows():
-            said = {"match": True, "distinct": False}.get(answer)
+            said = {MATCH: True, DISTINCT: False}.get(answer)
             trust = TRUST_IN_RULES if by.startswith(RULE) else 1.0
             self.labels[min(a, b), max(a, b)] = Label(said, drawn, weight, trust)
         ends = pl.col("record_a"), pl.col("record_b")
@@ -203,8 +208,7 @@ class Learner:
 
     def _compared(self, pairs: npt.NDArray[np.int64]) -> Compared:
         """Pairs, each compared once in a training; what there is a query for takes as long for one as for thousands."""
-        held = self.pool if "near" not in vars(self) else self.near.compared
-        for known in (self.pool, held):
+        for known in (self.pool, self.near.compared) if "near" in vars(self) else (self.pool,):
             self.told = Compared.joined(self.told, known.take(known.places(self.told.without(pairs))))
         if len(new := self.told.without(pairs)):
             frame = pl.DataFrame(new, schema=["first", "second"], orient="row")
@@ -215,9 +219,8 @@ class Learner:
     def near(self) -> Neighbourhood:
         """What clustering sees around the seeds, as it is first asked for, and around pairs labelled by then."""
         others = np.unique(np.array(self._for_the_curve(), dtype=np.int32))
-        weights, others = self.weights(), pl.Series(others)
         return neighbourhood(
-            self.prepared, self.hashes, self.rules, weights, self.pool, self.seeds, others, self.groups
+            self.prepared, self.hashes, self.rules, self.weights(), self.pool, self.seeds, others, self.groups
         )
 
     def curve(self, heights: Floats) -> Curve:
@@ -228,7 +231,7 @@ class Learner:
         labelled = self._for_the_curve()
         rows = self.near.compared.places(np.array(labelled, dtype=np.int64).reshape(-1, 2))
         answers = [self.labels[int(a), int(b)].answer for a, b in self.near.compared.pairs[rows]]
-        return Curve.fitted(heights[rows], np.array(answers, dtype=bool), OF_HEIGHTS)
+        return Curve.fitted(heights[rows], np.array(answers, dtype=bool))
 
     def _for_the_curve(self) -> list[Pair]:
         return sorted(
@@ -256,7 +259,12 @@ class Learner:
             weights=weights,
             uniqueness=tuple(round(u, 6) for u in self.prepared.uniqueness),
             cut=cut,
-            facts={**self._facts(), **quality, **self._agreement(cut), "label_agreement": self._repeats(labels)},
+            facts={
+                **self._facts(),
+                **quality,
+                **self._labels_predicted(cut),
+                "label_agreement": self._label_agreement(labels),
+            },
             labels=labels,
         )
 
@@ -266,7 +274,7 @@ class Learner:
         unknown = {"precision": None, "recall": None, "audit_labels": audits}
         if not self._for_the_curve():
             none = np.zeros(0)
-            return _usable(Curve.fitted(none, none.astype(bool), OF_HEIGHTS).cut(self.costs)), unknown
+            return _usable(Curve.fitted(none, none.astype(bool)).cut(self.costs)), unknown
         heights = self.near.heights(weights)
         curve = self.curve(heights)
         cut = _usable(curve.cut(self.costs))
@@ -280,7 +288,7 @@ class Learner:
         return {
             "records": self.prepared.size,
             "pool_pairs": len(self.pool),
-            "costs": {"wrong_merge": self.costs.wrong_merge, "missed_match": self.costs.missed_match},
+            "costs": asdict(self.costs),
             "labels": {
                 "match": answers.count(True),
                 "distinct": answers.count(False),
@@ -289,7 +297,7 @@ class Learner:
             },
         }
 
-    def _repeats(self, asked: pl.DataFrame) -> dict[str, Any]:
+    def _label_agreement(self, asked: pl.DataFrame) -> dict[str, Any]:
         """How often the same was said again, by all who were asked twice."""
         shared = ["record_a", "record_b", "answer", "by", "at", "drawn"]
         frames = [asked] if self.known is None else [self.known, asked]
@@ -299,7 +307,7 @@ class Learner:
         interval = share(agree, repeats)
         return {"repeats": repeats, "agree": agree, "low": interval["low"], "high": interval["high"]}
 
-    def _agreement(self, cut: float, folds: int = 5) -> dict[str, float | None]:
+    def _labels_predicted(self, cut: float, folds: int = 5) -> dict[str, float | None]:
         """Share of labels that a model without them gets right, beside the share that beliefs alone get right.
 
         The pairs asked about are the hard ones, so neither says how good the links are.

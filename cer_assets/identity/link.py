@@ -15,6 +15,7 @@ import polars as pl
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
+from cer_assets.feeds.contracts import MUST_LINK
 from cer_assets.identity.cluster import MILLION, Ints, connected
 from cer_assets.identity.compare import levels_sql
 from cer_assets.identity.learn import logistic
@@ -231,7 +232,7 @@ def _bound(ready: Prepared, sides: pl.DataFrame, constraints: pl.DataFrame | Non
     found = (
         constraints.join(places, left_on="record_a", right_on="id")
         .join(places, left_on="record_b", right_on="id", suffix="_b")
-        .with_columns(must=pl.col("answer") == "must_link", same=pl.col("side") == pl.col("side_b"))
+        .with_columns(must=pl.col("answer") == MUST_LINK, same=pl.col("side") == pl.col("side_b"))
         .sort("record_a", "record_b")
     )
     _refuse(found.filter("must", "same"), "are of one source")

@@ -183,15 +183,47 @@ def hash_keys(prepared: Prepared, keys: Sequence[BlockKey]) -> Hashes:
     return hashes
 
 
+class Near:
+    """Finds which of many hashes are among a few, most of the others without a search."""
+
+    def __init__(self, few: Hashes) -> None:
+        self._few = np.sort(few)
+        bits = min(max(4, 6 + math.ceil(math.log2(max(len(few), 1)))), 24)
+        self._shift = np.uint64(64 - bits)
+        self._taken = np.zeros(1 << bits, dtype=bool)
+        self._taken[self._slot(few)] = True
+
+    def _slot(self, hashes: Hashes) -> Ints:
+        return (hashes >> self._shift).astype(np.int64)
+
+    def maybe(self, hashes: Hashes) -> Bools:
+        """Which of the hashes may be among the few: all that are, and about one in sixty-four of the others."""
+        return self._taken[self._slot(hashes)]
+
+    def places(self, hashes: Hashes) -> tuple[Ints, Ints]:
+        """The places of the hashes that are among the few, and the places of these among the few in rising order."""
+        there = np.flatnonzero(self.maybe(hashes))
+        number = np.minimum(np.searchsorted(self._few, hashes[there]), max(len(self._few) - 1, 0))
+        same = self._few[number] == hashes[there]
+        return there[same], number[same]
+
+
 def find_blocks(keys: Hashes, rules: Sequence[Rule], fresh: Bools | None = None) -> Blocking:
     """The blocks of every rule; with `fresh`, only those that have a fresh record."""
     with ThreadPoolExecutor(THREADS) as pool:
-        blocks = list(pool.map(partial(_blocks_of, keys, fresh), rules))
+        near = None if fresh is None else list(pool.map(partial(_near, fresh), keys))
+        blocks = list(pool.map(partial(_blocks_of, keys, near, fresh), rules))
     blocked = np.zeros(keys.shape[1], dtype=np.uint64)
     for number, found in enumerate(blocks):
         blocked[found.members] |= np.uint64(1 << number)
     pairs = tuple(_pairs_in(found, fresh) for found in blocks)
     return Blocking(keys, tuple(rules), Blocks.joined(blocks), pairs, blocked)
+
+
+def _near(fresh: Bools, key: Hashes) -> Bools:
+    """Which records hold a value of the key, and perhaps one that a fresh record holds."""
+    of_fresh = key[fresh]
+    return Near(of_fresh[of_fresh != 0]).maybe(key) & (key != 0)
 
 
 def _pairs_in(blocks: Blocks, fresh: Bools | None) -> int:
@@ -208,15 +240,13 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 """2^64 over the golden ratio: multiplying by it spreads a number over all bits (Knuth, TAOCP 3, 6.4)."""
 
 
-def _blocks_of(keys: Hashes, fresh: Bools | None, rule: Rule) -> Blocks:
+def _blocks_of(keys: Hashes, near: Sequence[Bools] | None, fresh: Bools | None, rule: Rule) -> Blocks:
     size = keys.shape[1]
-    mixed = np.zeros(size, dtype=np.uint64)
-    there = np.ones(size, dtype=bool)
-    for key in rule:
-        mixed = (mixed ^ keys[key]) * _MIX
-        there &= keys[key] != 0
+    there = np.logical_and.reduce([keys[key] != 0 if near is None else near[key] for key in rule])
     positions = np.flatnonzero(there)
-    shared = mixed[positions]
+    shared = np.zeros(len(positions), dtype=np.uint64)
+    for key in rule:
+        shared = (shared ^ keys[key][positions]) * _MIX
     positions, shared = _not_alone(positions, shared, fresh)
     # Position and hash in one number: sorting these is many times faster than sorting by hash.
     bits = np.uint64(max(size - 1, 1).bit_length())
@@ -235,13 +265,10 @@ def _blocks_of(keys: Hashes, fresh: Bools | None, rule: Rule) -> Blocks:
 
 def _not_alone(positions: Ints, shared: Hashes, fresh: Bools | None) -> tuple[Ints, Hashes]:
     """Leave out most records whose hash no other (no fresh) record has, without sorting."""
-    most = len(positions) if fresh is None else int(fresh.sum())
-    bits = min(max(4, 3 + math.ceil(math.log2(max(most, 1)))), 24)
-    slot = (shared >> np.uint64(64 - bits)).astype(np.int64)
-    if fresh is None:
-        kept = np.bincount(slot, minlength=1 << bits)[slot] > 1
+    if fresh is not None:
+        kept = Near(shared[fresh[positions]]).maybe(shared)
     else:
-        taken = np.zeros(1 << bits, dtype=bool)
-        taken[slot[fresh[positions]]] = True
-        kept = taken[slot]
+        bits = min(max(4, 3 + math.ceil(math.log2(max(len(positions), 1)))), 24)
+        slot = (shared >> np.uint64(64 - bits)).astype(np.int64)
+        kept = np.bincount(slot, minlength=1 << bits)[slot] > 1
     return positions[kept], shared[kept]

@@ -37,37 +37,88 @@ Hashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Records ready for blocking and comparing.
+class Texts:
+    """Records as text, a series per field, in the order of `record_id`."""
+
+    record_ids: pl.Series
+    fields: tuple[MatchField, ...]
+    columns: tuple[pl.Series, ...]
+
+    @classmethod
+    def of(cls, records: pl.DataFrame, fields: Sequence[MatchField]) -> "Texts":
+        """Read the fields of records in any order.
+
+        Raises:
+            ValueError: a column is missing, `record_id` is null or repeated, or there is no field.
+        """
+        _refuse_unusable(records, fields)
+        ids = records["record_id"]
+        ordered = records if ids.is_sorted() else records.sort("record_id")
+        with ThreadPoolExecutor(THREADS) as pool:
+            columns = tuple(pool.map(partial(as_text, ordered), fields))
+        return cls(ordered["record_id"], tuple(fields), columns)
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return len(self.record_ids)
+
+    def at(self, positions: npt.NDArray[np.integer]) -> "Texts":
+        """Some of the records."""
+        return Texts(self.record_ids[positions], self.fields, tuple(column[positions] for column in self.columns))
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Records ready for comparing, in a database in memory.
 
     The table `prepared` has one row per record: `position` (the record's place when sorted by `record_id`),
     per field i its value `f{i}`, its facets `f{i}_<facet>` and `f{i}_rarity` (natural logarithm of one over the share
     of filled records that hold the value), and `generation` (jr, sr, ii, ... behind a name). Where the workspace is not
-    `complete` it holds only the records last asked of `fill`. `record_facets` has the same columns, always for every
-    record; `facets{i}` has those of field i for every different value, numbered by `v`.
+    `complete` it holds no more than what `fill` was asked for.
     """
 
     connection: duckdb.DuckDBPyConnection
-    fields: tuple[MatchField, ...]
-    record_ids: pl.Series
-    values: tuple[Codes, ...]
-    """Per field and position the number `v` of the value, 0 where there is none."""
+    texts: Texts
     name: str
     """Of the in-memory database that all of this lives in, so that other cursors see it too."""
-    counts: tuple[npt.NDArray[np.int64], ...]
-    """Per field and value how many records hold it; the first place counts those without a value."""
-    hashes: Hashes
-    """Per record a hash of its values as they were handed in; the same in every run, process and version."""
-    complete: bool = True
+    complete: bool
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Another cursor on the workspace, for another thread; what it makes there has to be temporary."""
         return _opened(self.connection, self.name)
 
     @property
+    def fields(self) -> tuple[MatchField, ...]:
+        """The columns that tell people apart."""
+        return self.texts.fields
+
+    @property
+    def record_ids(self) -> pl.Series:
+        """By position."""
+        return self.texts.record_ids
+
+    @property
     def size(self) -> int:
         """Number of records."""
-        return len(self.record_ids)
+        return len(self.texts)
+
+
+@dataclass(frozen=True)
+class Prepared(Workspace):
+    """A workspace that has read every record, ready for blocking too.
+
+    `record_facets` has the columns of `prepared`, always for every record; `facets{i}` has those of field i for every
+    different value, numbered by `v`.
+    """
+
+    values: tuple[Codes, ...]
+    """Per field and position the number `v` of the value, 0 where there is none."""
+    counts: tuple[npt.NDArray[np.int64], ...]
+    """Per field and value how many records hold it; the first place counts those without a value."""
+    value_hashes: tuple[Hashes, ...]
+    """Per field and value a hash of it, 0 for none; the same wherever this version of polars runs."""
+    hashes: Hashes
+    """Per record a hash of its values as they were handed in; the same in every run, process and version."""
 
     @property
     def filled(self) -> tuple[int, ...]:
@@ -82,6 +133,18 @@ class Prepared:
         field without any repeated value stays finite.
         """
         return tuple(_uniqueness(n[1:]) for n in self.counts)
+
+
+@dataclass(frozen=True)
+class Sparse(Workspace):
+    """A workspace that reads no record before `fill` asks for it, and keeps it; what is rare is known beforehand."""
+
+    read: npt.NDArray[np.bool_]
+    """Which positions `prepared` holds."""
+    holders: Codes
+    """Per field and position how many of all records hold the record's value."""
+    filled: tuple[int, ...]
+    """Per field, how many of all records hold a value."""
 
 
 @contextmanager
@@ -102,39 +165,103 @@ def prepared(
     Raises:
         ValueError: a column is missing, `record_id` is null or repeated, or there is no field.
     """
-    _refuse_unusable(records, fields)
-    # A cursor has temporary tables of its own, so the caller's connection never sees ours.
-    base = connection if connection is not None else duckdb.connect(config={"memory_limit": MEMORY})
-    name = f"workspace_{next(_WORKSPACES)}"
-    base.execute(f"attach ':memory:' as {name}")
-    cursor = _opened(base, name)
-    ids = records["record_id"]
-    ordered = records if ids.is_sorted() else records.sort("record_id")
-    try:
-        workspace = _valued(cursor, ordered, tuple(fields), name, complete)
+    with prepared_texts(Texts.of(records, fields), connection, complete) as workspace:
+        yield workspace
+
+
+@contextmanager
+def prepared_texts(
+    texts: Texts, connection: duckdb.DuckDBPyConnection | None = None, complete: bool = True
+) -> Generator[Prepared]:
+    """Open a workspace over records that were read; see `prepared`."""
+    with _database(connection) as (cursor, name):
+        columns = _columns(cursor, name, texts)
+        _create_records(cursor, np.arange(len(texts)), columns)
+        hashes = np.zeros(len(texts), dtype=np.uint64)
+        for column in columns:
+            hashes = mixed(hashes, column.hashes)
+        workspace = Prepared(
+            connection=cursor,
+            texts=texts,
+            name=name,
+            complete=complete,
+            values=tuple(column.values for column in columns),
+            counts=tuple(column.counts for column in columns),
+            value_hashes=tuple(column.value_hashes for column in columns),
+            hashes=hashes,
+        )
         if complete:
             fill(workspace)
         yield workspace
-    finally:
-        cursor.close()
-        base.execute(f"detach {name}")
-        if connection is None:
-            base.close()
 
 
-def fill(workspace: Prepared, positions: npt.NDArray[np.integer] | None = None) -> None:
+@contextmanager
+def sparse(
+    texts: Texts, holders: Codes, filled: Sequence[int], connection: duckdb.DuckDBPyConnection | None = None
+) -> Generator[Sparse]:
+    """Open a workspace that reads records when they are asked for.
+
+    Args:
+        texts: all records.
+        holders: per field and position how many of all records hold the record's value.
+        filled: per field how many of all records hold a value.
+        connection: whose memory limit, spill folder and threads to use; it is left as it was.
+    """
+    with _database(connection) as (cursor, name):
+        read = np.zeros(len(texts), dtype=bool)
+        yield Sparse(cursor, texts, name, complete=False, read=read, holders=holders, filled=tuple(filled))
+
+
+def fill(workspace: Workspace, positions: npt.NDArray[np.integer] | None = None) -> None:
     """Create `prepared` for records at these positions, or for all.
 
     What is rare is counted among all records either way.
     """
     cursor = workspace.connection
-    if positions is None:
+    if isinstance(workspace, Sparse):
+        _read_further(workspace, np.arange(workspace.size) if positions is None else positions)
+    elif positions is None:
         cursor.execute("create or replace table prepared as from record_facets")
         cursor.execute("create or replace view record_facets as from prepared")
+    else:
+        cursor.register("records_to_fill", pl.DataFrame({"position": positions.astype(np.int32)}))
+        cursor.execute(f"create or replace table prepared as {_some_sql(workspace.fields)}")
+        cursor.unregister("records_to_fill")
+
+
+def _read_further(workspace: Sparse, positions: npt.NDArray[np.integer]) -> None:
+    """Add records to `prepared` that are not in it yet."""
+    cursor, chosen = workspace.connection, positions[~workspace.read[positions]]
+    if not len(chosen):
         return
-    cursor.register("records_to_fill", pl.DataFrame({"position": positions.astype(np.int32)}))
-    cursor.execute(f"create or replace table prepared as {_some_sql(workspace.fields)}")
-    cursor.unregister("records_to_fill")
+    texts, holders = workspace.texts.at(chosen), workspace.holders[:, chosen]
+    columns = _columns(cursor, workspace.name, texts, holders, workspace.filled)
+    _create_records(cursor, chosen, columns)
+    if workspace.read.any():
+        cursor.execute("insert into prepared from record_facets")
+    else:
+        cursor.execute("create table prepared as from record_facets")
+    workspace.read[chosen] = True
+
+
+@contextmanager
+def _database(connection: duckdb.DuckDBPyConnection | None) -> Generator[tuple[duckdb.DuckDBPyConnection, str]]:
+    """A cursor on a database of its own in memory, and its name."""
+    # A cursor has temporary tables of its own, so the caller's connection never sees ours.
+    base = connection if connection is not None else duckdb.connect(config={"memory_limit": MEMORY})
+    name = f"workspace_{next(_WORKSPACES)}"
+    base.execute(f"attach ':memory:' as {name}")
+    cursor = _opened(base, name)
+    cursor.register("diminutives_frame", _diminutives())
+    cursor.execute("create table diminutives as from diminutives_frame")
+    cursor.unregister("diminutives_frame")
+    try:
+        yield cursor, name
+    finally:
+        cursor.close()
+        base.execute(f"detach {name}")
+        if connection is None:
+            base.close()
 
 
 def _opened(connection: duckdb.DuckDBPyConnection, name: str) -> duckdb.DuckDBPyConnection:
@@ -150,76 +277,95 @@ def _refuse_unusable(records: pl.DataFrame, fields: Sequence[MatchField]) -> Non
     if missing:
         raise ValueError(f"records: column(s) {', '.join(missing)} missing; have {records.columns}")
     ids = records["record_id"]
-    if ids.null_count() or ids.n_unique() != len(ids):
+    # In order, repeated ids stand side by side.
+    once = not (ids == ids.shift()).any() if ids.is_sorted() else ids.n_unique() == len(ids)
+    if ids.null_count() or not once:
         repeated = len(ids) - ids.n_unique()
         raise ValueError(
             f"records: record_id must be there and differ on every row; {ids.null_count()} null, {repeated} repeated"
         )
 
 
-def _valued(
-    cursor: duckdb.DuckDBPyConnection,
-    ordered: pl.DataFrame,
-    fields: tuple[MatchField, ...],
-    name: str,
-    complete: bool,
-) -> Prepared:
-    """Create the values of each field and the view of records made of them.
-
-    Everything that depends on one value only is computed once per different value, not once per record.
-    """
-    cursor.register("diminutives_frame", _diminutives())
-    cursor.execute("create or replace table diminutives as from diminutives_frame")
-    cursor.unregister("diminutives_frame")
-    with ThreadPoolExecutor(THREADS) as pool:
-        cursors = [_opened(cursor, name) for _ in fields]
-        columns = list(pool.map(partial(_column, ordered), cursors, range(len(fields)), fields))
-    hashes = np.zeros(len(ordered), dtype=np.uint64)
-    endings = np.zeros(len(ordered), dtype=np.int8)
-    for column in columns:
-        hashes = _mixed(hashes, column.hashes)
-        endings = np.where(endings == 0, column.endings, endings)
-    positions = pl.int_range(len(ordered), dtype=pl.Int32, eager=True)
-    values = {f"v{i}": column.values for i, column in enumerate(columns)}
-    cursor.register("record_frame", pl.DataFrame({"position": positions, **values, "ending": endings}))
-    cursor.execute("create or replace table record_values as from record_frame")
-    cursor.unregister("record_frame")
-    query = _records_sql("record_values", [f"facets{i}" for i in range(len(fields))])
-    cursor.execute(f"create or replace view record_facets as {query}")
-    return Prepared(
-        connection=cursor,
-        fields=fields,
-        record_ids=ordered["record_id"],
-        values=tuple(column.values for column in columns),
-        counts=tuple(column.counts for column in columns),
-        hashes=hashes,
-        name=name,
-        complete=complete,
-    )
-
-
 @dataclass(frozen=True)
 class _Column:
-    """One field of the records: per position the number of the value, of the ending, a hash; and counts per value."""
+    """One field of some records: per place the number of the value, of the ending, a hash; and counts per value."""
 
     values: Codes
     endings: npt.NDArray[np.int8]
     hashes: Hashes
+    value_hashes: Hashes
     counts: npt.NDArray[np.int64]
 
 
-def _column(ordered: pl.DataFrame, cursor: duckdb.DuckDBPyConnection, position: int, field: MatchField) -> _Column:
-    """Read a field, and create its values and their facets."""
-    raw_of_record, raws = _numbered(as_text(ordered, field))
-    standard = _standardised(cursor, raws, field)
+def _columns(
+    cursor: duckdb.DuckDBPyConnection,
+    name: str,
+    texts: Texts,
+    holders: Codes | None = None,
+    filled: Sequence[int] | None = None,
+) -> list[_Column]:
+    """Read the fields, and create their values and facets.
+
+    Everything that depends on one value only is computed once per different value, not once per record.
+
+    Args:
+        cursor: on the workspace.
+        name: of its database.
+        texts: of some records.
+        holders: per field and place how many of all records hold the value, where these are not all.
+        filled: per field how many of all records hold a value, likewise.
+    """
+
+    def column(position: int) -> _Column:
+        own = _opened(cursor, name)
+        known = None if holders is None or filled is None else (holders[position], filled[position])
+        found = _column(texts.columns[position], own, position, texts.fields[position], known)
+        own.close()
+        return found
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(column, range(len(texts.fields))))
+
+
+def _column(
+    text: pl.Series,
+    cursor: duckdb.DuckDBPyConnection,
+    position: int,
+    field: MatchField,
+    known: tuple[Codes, int] | None,
+) -> _Column:
+    raw_of_record, raws = _numbered(text)
+    standard = _standardised(cursor, raws, field, hashed=known is None)
     value_of_raw, texts = _numbered(standard["value"])
     values = value_of_raw[raw_of_record]
-    counts = np.bincount(values, minlength=len(texts) + 1)
-    _create_values(cursor, position, texts, counts)
+    if known is None:
+        counts = np.bincount(values, minlength=len(texts) + 1)
+        filled = int(counts[1:].sum())
+    else:
+        holders, filled = known
+        counts = np.zeros(len(texts) + 1, dtype=np.int64)
+        counts[values] = holders
+    _create_values(cursor, position, texts, counts[1:], filled)
     cursor.execute(f"create or replace view facets{position} as {_facets_sql(position, field)}")
-    cursor.close()
     ending, hashed = standard["ending"].to_numpy(), standard["hash"].to_numpy()
-    return _Column(values, ending[raw_of_record], hashed[raw_of_record], counts)
+    value_hashes = np.concatenate([np.zeros(1, dtype=np.uint64), texts.hash().to_numpy()])
+    return _Column(values, ending[raw_of_record], hashed[raw_of_record], value_hashes, counts)
+
+
+def _create_records(
+    cursor: duckdb.DuckDBPyConnection, positions: npt.NDArray[np.integer], columns: Sequence[_Column]
+) -> None:
+    """The table of which record holds which values, and the view of records made of these."""
+    endings = np.zeros(len(positions), dtype=np.int8)
+    for column in columns:
+        endings = np.where(endings == 0, column.endings, endings)
+    values = {f"v{i}": column.values for i, column in enumerate(columns)}
+    frame = pl.DataFrame({"position": positions.astype(np.int32), **values, "ending": endings})
+    cursor.register("record_frame", frame)
+    cursor.execute("create or replace table record_values as from record_frame")
+    cursor.unregister("record_frame")
+    query = _records_sql("record_values", [f"facets{i}" for i in range(len(columns))])
+    cursor.execute(f"create or replace view record_facets as {query}")
 
 
 def _numbered(texts: pl.Series) -> tuple[Codes, pl.Series]:
@@ -238,18 +384,18 @@ def _numbered(texts: pl.Series) -> tuple[Codes, pl.Series]:
     return numbers, texts.gather(there[order[begins]])
 
 
-def _standardised(cursor: duckdb.DuckDBPyConnection, raws: pl.Series, field: MatchField) -> pl.DataFrame:
+def _standardised(cursor: duckdb.DuckDBPyConnection, raws: pl.Series, field: MatchField, hashed: bool) -> pl.DataFrame:
     """Per number of a raw text: `value` in standard form, `ending` behind a name, `hash`; the first row is of none."""
     cursor.register("raw_frame", pl.DataFrame({"raw": raws}).with_row_index("number", offset=1))
-    found = cursor.sql(_standard_sql(field)).pl()
+    found = cursor.sql(_standard_sql(field, hashed)).pl()
     cursor.unregister("raw_frame")
     nothing = {"value": [None], "ending": [0], "hash": [0]}
     return pl.concat([pl.DataFrame(nothing, schema=found.schema), found])
 
 
 @cache
-def _standard_sql(field: MatchField) -> str:
-    """The standard form of the texts in `raw_frame`, and which of `ENDINGS` stands behind it, from 1."""
+def _standard_sql(field: MatchField, hashed: bool) -> str:
+    """The standard form of the texts in `raw_frame`, which of `ENDINGS` stands behind it, from 1, and their hash."""
     standard = rename(KINDS[field.kind].standard, lambda _, _name: "raw")
     ending = "null"
     if field.kind == "name":
@@ -262,7 +408,7 @@ def _standard_sql(field: MatchField) -> str:
             select number, raw, {standard.sql(DIALECT)} as standard from raw_frame
         )
         select {_kept(field).sql(DIALECT)} as value, coalesce({ending}, 0)::tinyint as ending,
-            md5_number_lower(raw) as hash
+            {"md5_number_lower(raw)" if hashed else "0::ubigint"} as hash
         from standard_text order by number
     """
 
@@ -277,16 +423,16 @@ def _kept(field: MatchField) -> exp.Expr:
 
 
 def _create_values(
-    cursor: duckdb.DuckDBPyConnection, position: int, texts: pl.Series, counts: npt.NDArray[np.int64]
+    cursor: duckdb.DuckDBPyConnection, position: int, texts: pl.Series, counts: npt.NDArray[np.int64], filled: int
 ) -> None:
-    frame = pl.DataFrame({"value": texts.cast(pl.String), "records": counts[1:]}).with_row_index("v", offset=1)
+    frame = pl.DataFrame({"value": texts.cast(pl.String), "records": counts}).with_row_index("v", offset=1)
     cursor.register("values_frame", frame)
     cursor.execute(
         f"""
         create or replace table values{position} as
         select v::integer as v, value, ln($filled / records)::float as rarity from values_frame
         """,
-        {"filled": int(counts[1:].sum())},
+        {"filled": filled},
     )
     cursor.unregister("values_frame")
 
@@ -295,7 +441,7 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 """2^64 over the golden ratio: multiplying by it spreads a number over all bits (Knuth, TAOCP 3, 6.4)."""
 
 
-def _mixed(hashes: Hashes, more: Hashes) -> Hashes:
+def mixed(hashes: Hashes, more: Hashes) -> Hashes:
     """Hashes of all values so far and one more; the order of the fields counts."""
     mixed = (hashes ^ more) * _MIX
     return mixed ^ (mixed >> np.uint64(29))

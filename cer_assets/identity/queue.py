@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from cer_assets.feeds.contracts import AUDIT, DISTINCT, MATCH, REPEAT, UNCERTAIN
-from cer_assets.identity.cluster import MILLION, Ints, connected
+from cer_assets.identity.cluster import MILLION, Floats, Ints, connected
 from cer_assets.identity.labels import BINDING, RULE, effective, standing
-
-Floats = npt.NDArray[np.float64]
 
 QUESTIONS = pl.Schema(
     {

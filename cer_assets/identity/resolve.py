@@ -18,10 +18,11 @@ from cer_assets.identity.increment import (
     Known,
     bound,
     compare_with_known,
-    fingerprints,
     nothing_known,
     scored_before,
+    with_constraints,
 )
+from cer_assets.identity.index import MANY_FRESH, Index, read_records
 from cer_assets.identity.model import Model
 from cer_assets.identity.pairs import (
     PAIRS_PER_BATCH,
@@ -33,9 +34,8 @@ from cer_assets.identity.pairs import (
     ends,
     find_blocks,
     groups_of,
-    hash_keys,
 )
-from cer_assets.identity.prepare import Prepared, fill, prepared
+from cer_assets.identity.prepare import Workspace, fill
 from cer_assets.identity.score import Scored, Scorer
 
 logger = logging.getLogger(__name__)
@@ -57,9 +57,6 @@ LEAST_CLOSING_PAIRS = 5_000_000
 
 CLOSED_RECORDS = (GROUP_CAP, 100, 30, 10, 3)
 """Where closing would score too many pairs, components are taken apart at the next of these sizes."""
-
-MANY_FRESH = 0.1
-"""Where a larger share of the records is fresh, all are made ready to be compared at once, not batch by batch."""
 
 BINS = 50
 """Bins of the score histogram."""
@@ -85,6 +82,8 @@ class Resolution:
     """rule, pairs (that it found), matches (of these at least the cut), only (matches that no other rule found)."""
     scores: pl.DataFrame
     """low, high, pairs: histogram of all pairs scored in this run."""
+    index: Index
+    """What was read of the records, for the next run."""
     touched: Mapping[str, int]
     """Counts: records, fresh (new or changed), removed, touched (clustered in this run), pairs (scored in it)."""
 
@@ -113,6 +112,7 @@ def resolve_all(
     constraints: pl.DataFrame | None = None,
     edges: pl.DataFrame | None = None,
     batch: int = PAIRS_PER_BATCH,
+    index: Index | None = None,
 ) -> Resolution:
     """Link records to persons.
 
@@ -138,62 +138,47 @@ def resolve_all(
             without them that is found by blocking the records of touched customers too, and `Resolution.edges` has only
             the edges of what was touched.
         batch: pairs compared at a time, counted once per rule that finds them; memory is bounded by it.
+        index: of a former run; with it only what is new or changed is read. It changes nothing in what is returned.
 
     Raises:
         ValueError: records cannot be prepared, or constraints contradict each other.
     """
-    with prepared(records, model.fields, connection, complete=known is None) as ready:
+    with read_records(records, model, connection, index, complete=known is None) as (ready, read):
         with _phase("%d records: what changed", ready.size):
-            bonds = bound(ready, constraints)
-            fingerprint = fingerprints(ready, model.digest, bonds)
-            past = nothing_known(ready.size) if known is None else compare_with_known(ready, known, fingerprint, bonds)
-            prior = Scored.none() if edges is None or known is None else scored_before(ready, edges, past.fresh)
+            bonds = bound(ready.record_ids, constraints)
+            fingerprint = with_constraints(read.fingerprints, ready.record_ids, bonds)
+            past = (
+                nothing_known(ready.size)
+                if known is None
+                else compare_with_known(ready.record_ids, known, fingerprint, bonds)
+            )
+            prior = (
+                Scored.none() if edges is None or known is None else scored_before(ready.record_ids, edges, past.fresh)
+            )
             if not ready.complete and past.fresh.sum() > MANY_FRESH * ready.size:
                 fill(ready)
                 ready = replace(ready, complete=True)
-        run = _Run(ready, model, bonds, past, prior, batch)
+        run = _Run(ready, read, model, bonds, past, prior, batch)
         run.block(edges is not None)
         run.close()
         run.cluster()
         with _phase("naming %d records", int(run.touched.sum())):
-            name = run_of(records, [f.column for f in model.fields], known)
+            decided = pl.DataFrame({"record_id": ready.record_ids, "fingerprint": fingerprint})
+            name = run_of(decided, ["fingerprint"], known)
             ids, history = _named(run, known, name)
             links = _links(run, ids, known, fingerprint)
         logger.info("%d records are %d persons", len(links), links["customer_id"].n_unique())
-        return Resolution(links, run.edges(), history, run.yields(), run.histogram(), run.counts())
-
-
-def scored_pairs(
-    records: pl.DataFrame,
-    model: Model,
-    connection: duckdb.DuckDBPyConnection | None = None,
-    between: str | None = None,
-    batch: int = PAIRS_PER_BATCH,
-) -> pl.DataFrame:
-    """The pairs that blocking finds and that score at least `EDGE_FLOOR`, not closed and not clustered.
-
-    Args:
-        records: `record_id` and the model's columns.
-        model: what `train` returned.
-        connection: whose memory limit, spill folder and threads to use.
-        between: a column; only pairs whose values of it differ are compared.
-        batch: pairs compared at a time, counted once per rule that finds them.
-
-    Returns:
-        record_a < record_b, score; ordered.
-    """
-    with prepared(records, model.fields, connection) as ready:
-        run = _Run(ready, model, bound(ready, None), nothing_known(ready.size), Scored.none(), batch)
-        side = None if between is None else records.sort("record_id")[between].rank("dense").fill_null(0).to_numpy()
-        run.block(components_known=True, side=side)
-        return run.edges()
+        return Resolution(links, run.edges(), history, run.yields(), run.histogram(), read, run.counts())
 
 
 class _Run:
     """The pairs of one run, from blocking to groups; arrays of records are by position."""
 
-    def __init__(self, ready: Prepared, model: Model, bonds: Bound, past: Known, prior: Scored, batch: int) -> None:
-        self.ready, self.model, self.bonds, self.past, self.batch = ready, model, bonds, past, batch
+    def __init__(
+        self, ready: Workspace, index: Index, model: Model, bonds: Bound, past: Known, prior: Scored, batch: int
+    ) -> None:
+        self.ready, self.index, self.model = ready, index, model
+        self.bonds, self.past, self.batch = bonds, past, batch
         self.scorer = Scorer(ready, model)
         self.cut = round(model.cut * MILLION)
         self.prior = prior
@@ -214,23 +199,20 @@ class _Run:
         self._seen: list[tuple[Blocking, Bools]] = []
         self._clustered = Scored.none()
 
-    def block(self, components_known: bool, side: Ints | None = None) -> None:
+    def block(self, components_known: bool) -> None:
         """Score the pairs of fresh records, and of what they touch where that is not known from edges.
 
         Args:
             components_known: whether the edges tell what a fresh record touches.
-            side: pairs of records that have one number here are left out.
         """
-        keys, rules = self.model.block_rules()
-        with _phase("%d blocking keys", len(keys)):
-            hashes = hash_keys(self.ready, keys)
+        _, rules = self.model.block_rules()
         done = np.zeros(self.ready.size, dtype=bool)
         todo = self.past.fresh
         while True:
             if todo.any():
                 with _phase("%d records into blocks", int(todo.sum())):
-                    blocking = find_blocks(hashes, rules, None if todo.all() else todo)
-                self._score_blocks(blocking, todo, done, side)
+                    blocking = find_blocks(self.index.keys, rules, None if todo.all() else todo)
+                self._score_blocks(blocking, todo, done)
                 self._seen.append((blocking, todo))
                 done = done | todo
             self.touched = self._reached()
@@ -238,7 +220,7 @@ class _Run:
             if components_known or not todo.any():
                 break
 
-    def _score_blocks(self, blocking: Blocking, todo: Bools, done: Bools, side: Ints | None) -> None:
+    def _score_blocks(self, blocking: Blocking, todo: Bools, done: Bools) -> None:
         parts = [self.found]
         self.rules[0] += np.array(blocking.pairs, dtype=np.int64)
         batches = blocking.blocks.batches(None if todo.all() else todo, self.batch, self.ready.size)
@@ -246,8 +228,6 @@ class _Run:
             for codes in batches:
                 first, second = ends(codes)
                 wanted = ~(done[first] | done[second])
-                if side is not None:
-                    wanted &= side[first] != side[second]
                 scored = self._score(codes[wanted])
                 self._count(scored)
                 matches = scored.codes[scored.score >= self.cut]

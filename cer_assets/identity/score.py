@@ -11,7 +11,7 @@ from cer_assets.identity.cluster import MILLION
 from cer_assets.identity.compare import levels_sql
 from cer_assets.identity.model import Model
 from cer_assets.identity.pairs import Codes, Positions, coded, ends
-from cer_assets.identity.prepare import Prepared, fill
+from cer_assets.identity.prepare import Workspace, fill
 
 PAIRS_PER_THREAD = 50_000
 """Fewer pairs are not worth threads of their own."""
@@ -74,7 +74,7 @@ class Scorer:
     pair reaches, and per field the worth of how much rarer than usual the value is that both share.
     """
 
-    def __init__(self, ready: Prepared, model: Model) -> None:
+    def __init__(self, ready: Workspace, model: Model) -> None:
         self.ready = ready
         ((self._threads,),) = ready.connection.execute("select current_setting('threads')").fetchall()
         # One list of weights per comparison; they reach the query as data, not as text.

@@ -16,22 +16,7 @@ TEXT_COLUMNS = (
     "postcode",
     "country",
 )
-COLUMNS = (
-    "record_id",
-    "source",
-    "source_id",
-    "updated_at",
-    "given_name",
-    "surname",
-    "birth_date",
-    "email",
-    "phone",
-    "street",
-    "city",
-    "region",
-    "postcode",
-    "country",
-)
+COLUMNS = ("record_id", "source", "source_id", "updated_at", *TEXT_COLUMNS[1:])
 
 MOST_SURNAMES = 10
 """An e-mail address or phone number with more surnames than this is a form's default or a shop's, nobody's own."""

@@ -205,7 +205,7 @@ class _Asking:
         if self.left <= until:
             return
         near = self.learner.near
-        heights = self.learner.near.heights(self.learner.weights())
+        heights = near.heights(self.learner.weights())
         while self.left > until:
             chance = self.learner.curve(heights).chance(heights)
             doubt = np.round(np.where(near.seen, np.minimum(chance, 1 - chance), 0.0), 9)

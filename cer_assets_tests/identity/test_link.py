@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
+from cer_assets.identity import resolve_all
 from cer_assets.identity.link import link, pair_off
-from cer_assets.identity.resolve import scored_pairs
 from cer_assets_tests.identity.conftest import Trained
 
 # The package offers a function by the same name, which hides the module.
@@ -98,7 +98,7 @@ def test_people_in_both_sources_are_linked_once(trained: Trained, two_sources: p
 
 
 def test_a_link_scores_what_its_pair_scores(trained: Trained, two_sources: pl.DataFrame) -> None:
-    scored = scored_pairs(two_sources, trained.model, between="source")
+    scored = resolve_all(two_sources, trained.model).edges
     links = link(two_sources, trained.model, "source")
     both = links.join(scored, on=["record_a", "record_b"], suffix="_of_pair")
     assert len(both) == len(links)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from cer_assets.identity import Model, Resolution, resolve, resolve_all
 from cer_assets.identity.compare import Compared, compare
 from cer_assets.identity.prepare import prepared
-from cer_assets.identity.resolve import scored_pairs
 from cer_assets_tests.identity.conftest import Trained
 
 
@@ -45,17 +44,6 @@ def test_scores_in_sql_are_those_of_the_weights(trained: Trained) -> None:
     assert len(pairs) > 100
     np.testing.assert_allclose(trained.model.weights.chance(compared), pairs["score"].to_numpy(), atol=2e-6)
     assert isinstance(compared, Compared)
-
-
-def test_scored_pairs_are_the_edges_that_blocking_finds_within_or_across_sources(trained: Trained) -> None:
-    edges = resolve_all(trained.records, trained.model).edges
-    pairs = scored_pairs(trained.records, trained.model)
-    assert pairs.equals(pairs.join(edges, on=pairs.columns, how="semi", maintain_order="left"))
-    assert len(pairs) > 0.9 * len(edges)
-    source = trained.records.with_columns(source=pl.col("record_id").str.head(2))
-    across = scored_pairs(source, trained.model, between="source", batch=500)
-    differ = pl.col("record_a").str.head(2) != pl.col("record_b").str.head(2)
-    assert across.equals(pairs.filter(differ))
 
 
 def test_every_record_is_linked_once_with_a_confidence(trained: Trained) -> None:

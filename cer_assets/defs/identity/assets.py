@@ -7,6 +7,7 @@ import dagster as dg
 import duckdb
 import polars as pl
 
+from cer_assets.defs.identity.index_file import former_index, keep_index
 from cer_assets.defs.identity.learning import identity_constraints, identity_model, identity_questions, labels
 from cer_assets.defs.io import TABLE_VERSION, picture, python_table, read, sql_asset, sql_assets_of, table, table_spec
 from cer_assets.defs.provenance import latest
@@ -151,7 +152,8 @@ def resolution(context: dg.AssetExecutionContext, home: Home, engine: Engine) ->
     with engine.over() as con:
         bound = home.read("identity.constraints")
         aged = None if known is None else with_age(known, history)
-        found = resolve_all(everyone, learned, aged, con, bound, edges)
+        found = resolve_all(everyone, learned, aged, con, bound, edges, index=former_index(home.caches))
+        keep_index(home.caches, found.index)
         waterfall = _closest_call(everyone, found, known, bound, learned, con)
     version = -1 if known is None else home.lake.version("identity.links")
     assert version is not None
