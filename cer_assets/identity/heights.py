@@ -108,7 +108,8 @@ def _with_neighbours(positions: Positions, pool: Compared, weights: Weights) -> 
 
 def _touch(pairs: npt.NDArray[np.int32], positions: Positions) -> npt.NDArray[np.bool_]:
     """Which pairs have an end among the positions."""
-    return np.isin(pairs, positions).any(axis=1)
+    one, other = (np.isin(pairs[:, end], positions) for end in (0, 1))
+    return one | other
 
 
 def _unseen(compared: Compared, weights: Weights, size: int) -> pl.DataFrame:

@@ -3,14 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cer_assets.identity.curve import OF_HEIGHTS, Costs, Curve, Prior, share, wilson
+from cer_assets.identity.curve import Costs, Curve, share, wilson
 
 labelled = st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=40)
 cost = st.floats(0.01, 100)
 
 
 def curve(rows: list[tuple[float, bool]]) -> Curve:
-    return Curve.fitted(np.array([s for s, _ in rows]), np.array([a for _, a in rows], dtype=bool), OF_HEIGHTS)
+    return Curve.fitted(np.array([s for s, _ in rows]), np.array([a for _, a in rows], dtype=bool))
 
 
 @settings(deadline=None, max_examples=30)
@@ -51,10 +51,7 @@ def test_labels_move_the_cut_to_where_matches_begin() -> None:
 def test_a_few_right_answers_do_not_make_links_certain() -> None:
     scores = np.full(100, 0.999)
     few, many = (
-        Curve.fitted(scores[:n], np.ones(n, dtype=bool), Prior(level=0.0, slope=1.0)).figures(scores, scores > 0.5)[
-            "precision"
-        ]
-        for n in (5, 100)
+        Curve.fitted(scores[:n], np.ones(n, dtype=bool)).figures(scores, scores > 0.5)["precision"] for n in (5, 100)
     )
     assert few["low"] < many["low"] < 1
     assert few["high"] > 0.99
