@@ -248,6 +248,69 @@ def test_a_run_whose_process_is_gone_is_marked_as_failed(instance: dg.DagsterIns
     assert ended.status == dg.DagsterRunStatus.FAILURE
 
 
+HISTORY = [dg.AssetKey(["value", "rfm"]), dg.AssetKey(["value", "rfm_history"])]
+
+
+def loaded(home: Home, days: list[dt.date]) -> None:
+    """Enter days of purchases into the ledger."""
+    files = {"feed": "transactions", "delivered_on": days, "file": "f", "accepted": 1}
+    home.lake.publish("raw.deliveries", pl.DataFrame(files), partition_by="delivered_on")
+
+
+def known(instance: dg.DagsterInstance, keys: list[dg.AssetKey], days: list[dt.date]) -> None:
+    """Record that days of some tables were computed."""
+    for key in keys:
+        for day in days:
+            instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=str(day)))
+
+
+def test_history_is_asked_for_where_days_are_missing_for_all_tables_that_lack_them(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home
+) -> None:
+    graph = cast("Graph", project.resolve_asset_graph())
+    week = [dt.date(2017, 1, 2) + dt.timedelta(days=n) for n in range(6)]
+    loaded(empty_home, week)
+    assert isinstance(next_step(instance, graph, empty_home, {"history": HISTORY}), str)  # there is no newest day yet
+    known(instance, HISTORY, week[-1:])
+    known(instance, HISTORY[:1], week[3:4])
+    steps: list[tuple[int, str | None, str | None]] = []
+    while isinstance(step := next_step(instance, graph, empty_home, {"history": HISTORY}), Step):
+        steps.append((len(step.assets), step.first, step.last))
+        done = [day for day in week if str(step.first) <= str(day) <= str(step.last)]
+        known(instance, list(step.assets), done)
+    assert steps == [(2, "2017-01-06", "2017-01-06"), (2, "2017-01-02", "2017-01-04"), (1, "2017-01-05", "2017-01-05")]
+
+
+def test_a_week_ends_on_a_sunday_without_a_drop_once_a_week_has_passed(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home
+) -> None:
+    graph = cast("Graph", project.resolve_asset_graph())
+    open_days = [dt.date(2017, 1, 2) + dt.timedelta(days=n) for n in range(13) if n != 6]
+    for newest, expected in ((open_days[-2], None), (open_days[-1] + dt.timedelta(days=1), "2017-01-08")):
+        loaded(empty_home, [day for day in open_days if day < newest] + [newest])
+        known(instance, HISTORY, [day for day in open_days if day < newest] + [newest])
+        step = next_step(instance, graph, empty_home, {"history": HISTORY})
+        assert (step.first if isinstance(step, Step) else None) == expected
+
+
+def test_restate_computes_past_days_anew_and_no_others(
+    project: dg.Definitions, instance: dg.DagsterInstance, broken_home: Home
+) -> None:
+    rfm = broken_home.lake.scan("value.rfm").collect().sort("as_of", "customer_id")
+    history = broken_home.lake.scan("value.rfm_history").collect()
+    past = pl.col("as_of") < pl.col("as_of").max()
+    wrong = rfm.with_columns(frequency=pl.col("frequency") + past.cast(pl.Int64))
+    broken_home.lake.publish("value.rfm", wrong, partition_by="as_of")
+    broken_home.lake.publish("value.rfm_history", history.clear(), partition_by="as_of")
+    first, last = dt.date(2017, 12, 2), dt.date(2017, 12, 3)
+    assert load(project, instance, broken_home, Step("restate", tuple(HISTORY), str(first), str(last))).success
+    restated = pl.col("as_of").is_between(first, last)
+    now = broken_home.lake.scan("value.rfm").collect().sort("as_of", "customer_id")
+    assert now.filter(restated).equals(rfm.filter(restated))
+    assert now.filter(~restated).equals(wrong.filter(~restated))
+    assert broken_home.lake.scan("value.rfm_history").collect().height == history.filter(restated).height > 0
+
+
 def test_every_asset_says_who_owns_it_what_it_is_and_of_what_kind(project: dg.Definitions) -> None:
     for spec in project.resolve_all_asset_specs():
         assert spec.owners, spec.key
