@@ -144,12 +144,14 @@ _REPORTED = {
     "rfm": "value/rfm",
     "clv": "value/clv",
     "buckets": "value/buckets",
+    "migration": "value/migration",
     "behaviour": "segment/behaviour",
     "preference": "segment/preference",
     "profiles": "segment/profiles",
     "churn": "predict/churn",
 }
 """What the report is made of, by its names in `Tables`."""
+PAGE = "customers.html"
 
 
 @dg.asset(
@@ -159,7 +161,7 @@ _REPORTED = {
     owners=["team:data"],
     kinds={"polars", "html"},
     tags={"stage": "insight"},
-    metadata={REPORT_FILE: "customers.html"},
+    metadata={REPORT_FILE: PAGE},
     code_version=code_of("insight"),
     io_manager_key="report_files",
 )

@@ -110,14 +110,16 @@ def flow(tables: Tables, after: date, until: date) -> dict[str, int]:
     within, before = pl.col("ordered_on") > after, pl.col("ordered_on") <= after
     ordered = pl.col("ordered_on")
     people = (
-        bought.group_by("customer_id")
-        .agg(
-            last_before=ordered.filter(before).max(),
-            first_within=ordered.filter(within).min(),
-            last=ordered.max(),
-            baskets=pl.col("baskets").filter(within).sum(),
-            sales=cents("amount").filter(within).sum(),
+        bought.select(
+            "customer_id",
+            last_before=pl.when(before).then(ordered),
+            first_within=pl.when(within).then(ordered),
+            last=ordered,
+            baskets=pl.when(within).then("baskets"),
+            sales=pl.when(within).then(cents("amount")),
         )
+        .group_by("customer_id")
+        .agg(pl.col("last_before", "last").max(), pl.col("first_within").min(), pl.col("baskets", "sales").sum())
         .collect()
     )
     if people["last_before"].null_count() == people.height:
@@ -171,17 +173,21 @@ def weekly(tables: Tables, as_of: date) -> pl.DataFrame:
     if start is None:
         return pl.DataFrame(schema=schema)
     weeks_ago = (pl.lit(as_of) - ordered).dt.total_days() // 7
-    first = bought.group_by("customer_id").agg(first=ordered.min())
+    by_week = bought.select("customer_id", weeks_ago=weeks_ago, sales=cents("amount")).group_by(
+        "customer_id", "weeks_ago"
+    )
+    first_seen = bought.group_by("customer_id").agg(first=weeks_ago.max())
     return (
-        bought.filter(window(as_of, WEEKS * 7))
-        .join(first, on="customer_id")
-        .with_columns(ends_on=pl.lit(as_of) - pl.duration(days=7) * weeks_ago)
-        .group_by("ends_on")
+        by_week.agg(pl.col("sales").sum())
+        .filter(pl.col("weeks_ago") < WEEKS)
+        .join(first_seen, on="customer_id")
+        .group_by("weeks_ago")
         .agg(
-            buyers=pl.col("customer_id").n_unique().cast(pl.Int64),
-            new=pl.col("customer_id").filter(ordered == pl.col("first")).n_unique().cast(pl.Int64),
-            sales=cents("amount").sum(),
+            buyers=pl.len(),
+            new=(pl.col("weeks_ago") == pl.col("first")).sum(),
+            sales=pl.col("sales").sum(),
         )
+        .select((pl.lit(as_of) - pl.duration(days=7) * pl.col("weeks_ago")).alias("ends_on"), "buyers", "new", "sales")
         .filter(pl.col("ends_on") - pl.duration(days=13) >= start)
         .sort("ends_on")
         .collect()
@@ -275,7 +281,7 @@ def _level_table(levels: Mapping[str, Mapping[date, int]], days: list[date]) -> 
         ]
         for measure, of_day in levels.items()
     ]
-    columns = ["", words.short_day(now), *(f"against {words.short_day(day)}" for day in earlier)]
+    columns = ["measure", words.short_day(now), *(f"against {words.short_day(day)}" for day in earlier)]
     return Table(f"How customers stand on {words.day(now)}", columns, rows)
 
 
@@ -301,7 +307,7 @@ def _flow_table(told: list[tuple[date, dict[str, int]]], as_of: date) -> list[Ta
         for name, label in _FLOWS.items()
         if any(name in one for _, one in told)
     ]
-    columns = ["", *(f"since {words.short_day(start)}" for start, _ in told)]
+    columns = ["measure", *(f"since {words.short_day(start)}" for start, _ in told)]
     return [Table(f"What happened until {words.day(as_of)}", columns, rows)]
 
 

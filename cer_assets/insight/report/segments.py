@@ -129,7 +129,7 @@ def _card(row: Mapping[str, Any]) -> Card:
         "days since last purchase": _number(row["mean_recency_days"]),
         f"quiet for {ACTIVE_DAYS} days": words.percent(row["lapsed_share"]),
         "mean churn": words.percent(row["churn"]),
-        "buys most": row["top_categories"] or words.NONE,
+        "spends more on": row["top_categories"] or words.NONE,
     }
     facts = {name: text for name, text in facts.items() if text != words.NONE}
     return Card(row["name"] or words.NONE, row["summary"] or "", facts, row["action"], row["owner"])
