@@ -85,6 +85,7 @@ PLANTED: list[tuple[str, str, str, Change]] = [
     ("customer/orders", "payer_known", "customer.orders", with_text("customer_id", None, 0.5)),
     ("customer/products", "catalogue_covers_sales", "customer.products", lambda frame: frame.clear()),
     ("customer/products", "product_once", "customer.products", first_row_again),
+    ("value/purchases", "agrees_with_orders", "value.purchases", without_first_row),
     ("value/rfm", "spend_conserved", "value.rfm", worth("monetary", 1)),
     ("value/clv", "figure_or_reason", "value.clv", with_text("reason", "planted")),
     (

@@ -32,6 +32,23 @@ def checks() -> dg.Definitions:
     return dg.Definitions(
         asset_checks=[
             bounded(
+                "value/purchases",
+                "agrees_with_orders",
+                "Days of purchases hold the baskets and the amounts of `customer.orders` whose payer is known.",
+                """
+                with days as (select sum(baskets) as baskets, sum(amount) as amount from value.purchases),
+                orders as (
+                    select count(*) filter (merchandise_amount > 0) as baskets, sum(merchandise_amount) as amount
+                    from customer.orders where customer_id is not null
+                )
+                select abs(coalesce(days.amount, 0) - coalesce(orders.amount, 0))
+                    + abs(coalesce(days.baskets, 0) - orders.baskets) as difference
+                from days, orders
+                """,
+                at_most=0,
+                blocking=True,
+            ),
+            bounded(
                 "value/rfm",
                 "scores_follow_measures",
                 "Recency, frequency and spend: the better customer has no lower score, and equals have the same.",
