@@ -4,6 +4,7 @@ import datetime as dt
 import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import dagster as dg
@@ -62,8 +63,9 @@ def sensor_seconds() -> int:
     return int(os.environ.get("CER_SENSOR_SECONDS", "30"))
 
 
-def feeds() -> dict[str, Feed]:
-    """The feeds that `defs/raw/<feed>/defs.yaml` describes, by name."""
+@cache
+def feeds() -> Mapping[str, Feed]:
+    """The feeds that `defs/raw/<feed>/defs.yaml` describes, by name; read once a process, as the definitions are."""
     return catalogue(RAW_FOLDER)
 
 
@@ -72,7 +74,8 @@ def raw_schema(feed: Feed) -> dict[str, pl.DataType]:
     return dict(polars_schema(CONTRACTS[feed.contract]))
 
 
-def raw_schemas() -> dict[str, dict[str, pl.DataType]]:
+@cache
+def raw_schemas() -> Mapping[str, Mapping[str, pl.DataType]]:
     """The columns of every raw table by address."""
     return {f"raw.{name}": raw_schema(feed) for name, feed in feeds().items()}
 

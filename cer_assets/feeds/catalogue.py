@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
@@ -31,8 +32,12 @@ class InvalidFeed(ValueError):
     """A feed's YAML file cannot be used; the message names file and field."""
 
 
+# Finding the names walks the whole time zone database.
+_timezones = cache(available_timezones)
+
+
 def _known_timezone(name: str) -> str:
-    if name not in available_timezones():
+    if name not in _timezones():
         raise ValueError("expected the name of a time zone, such as Europe/Berlin or UTC")
     return name
 
