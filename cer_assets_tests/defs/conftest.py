@@ -1,6 +1,7 @@
 """The project's definitions over a home of a test's own."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,8 +38,15 @@ def empty_home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 def broken_home(finished_home: Path, tmp_path: Path) -> Home:
-    """A copy of the finished home, to break something in."""
-    return Home(root=str(copied(finished_home, tmp_path / "home")))
+    """A copy of the finished home, to break something in; without its instance, and its tables linked.
+
+    Files of a Delta table are written once: what is published here is not seen in the finished home.
+    """
+    home = tmp_path / "home"
+    shutil.copytree(finished_home / "lake", home / "lake", copy_function=os.link)
+    for part in ("landing", "models", "sample_truth", "snapshots"):
+        copied(finished_home / part, home / part)
+    return Home(root=str(home))
 
 
 def evaluate(project: dg.Definitions, home: Home, table: str, name: str) -> dg.AssetCheckEvaluation:
