@@ -129,6 +129,7 @@ PLANTED: list[tuple[str, str, str, Change]] = [
         "insight.resolution",
         lambda f: f.with_columns(value=pl.when(pl.col("view") == "resolved").then(9.0).otherwise("value")),
     ),
+    ("insight/report", "names_nobody", "identity.customers", with_text("email", "Customers")),
 ]
 
 

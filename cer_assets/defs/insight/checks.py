@@ -1,8 +1,12 @@
-"""Whether resolution pays, and whether the snapshot holds everything."""
+"""Whether resolution pays, the report names nobody, and the snapshot holds everything."""
+
+import re
 
 import dagster as dg
+import polars as pl
 
 from cer_assets.defs.checking import bounded
+from cer_assets.defs.insight.assets import PAGE
 from cer_assets.defs.resources import Home
 from cer_assets.lake import read_snapshot
 
@@ -29,12 +33,27 @@ def _newest(home: Home, table: str) -> int:
     return -1 if version is None else version
 
 
+@dg.asset_check(
+    asset=["insight", "report"],
+    name="names_nobody",
+    blocking=True,
+    description="No id, e-mail address or telephone number of a customer stands in the page.",
+)
+def names_nobody(home: Home) -> dg.AssetCheckResult:
+    """Look up every word of the page."""
+    words = pl.LazyFrame({"value": sorted(set(re.findall(r"[\w.+@-]+", (home.reports / PAGE).read_text())))})
+    values = home.lake.scan("identity.customers").select("customer_id", "email", "phone").unpivot().select("value")
+    found = values.drop_nulls().unique().join(words, on="value", how="semi").select(pl.len()).collect().item()
+    return dg.AssetCheckResult(passed=found == 0, metadata={"found": found, "bound": 0})
+
+
 @dg.definitions
 def checks() -> dg.Definitions:
     """Of the newest state."""
     return dg.Definitions(
         asset_checks=[
             names_every_table,
+            names_nobody,
             bounded(
                 "insight/resolution",
                 "resolution_pays",
