@@ -32,8 +32,10 @@ def profile_heatmap(differences: pl.DataFrame, profiles: pl.DataFrame) -> alt.La
         .with_columns((pl.col("difference").abs() > LIMIT / 2).alias("dark"))
     )
     labels = cells["label"].unique(maintain_order=True).to_list()
+    cells = cells.with_columns(pl.col("feature").str.replace_all("_", " "))
+    features = telling["feature"].str.replace_all("_", " ").to_list()
     grid = alt.Chart(cells, title="What sets each segment apart (standard deviations)").encode(
-        x=alt.X("feature:N", title=None, sort=telling["feature"].to_list(), axis=alt.Axis(labelAngle=-40)),
+        x=alt.X("feature:N", title=None, sort=features, axis=alt.Axis(labelAngle=-40, labelLimit=200)),
         y=alt.Y("label:N", title=None, sort=labels, axis=alt.Axis(labelLimit=300)),
     )
     scale = alt.Scale(scheme="redblue", domain=[-LIMIT, LIMIT], reverse=True, clamp=True)
@@ -63,6 +65,30 @@ def choice_of_k(*models: SegmentModel) -> alt.HConcatChart:
     bounds = {"stability": STABLE, "smallest share": SMALLEST_SHARE, "silhouette": None}
     panels = [_panel(trials, figure, bound) for figure, bound in bounds.items()]
     return alt.hconcat(*panels, title="How many segments")
+
+
+def segment_sizes(profiles: pl.DataFrame) -> alt.HConcatChart:
+    """How many customers each segment has, what they have spent on average, and how many have lapsed.
+
+    Args:
+        profiles: `segment.profiles` of one kind and day.
+    """
+    shown = profiles.sort("segment").select(
+        "name", "customers", pl.col("mean_monetary").cast(pl.Float64), "lapsed_share"
+    )
+    y = alt.Y("name:N", title=None, sort=shown["name"].to_list(), axis=alt.Axis(labelLimit=300))
+    panels = [
+        alt.Chart(shown)
+        .mark_bar()
+        .encode(x=alt.X(f"{column}:Q", title=title, axis=alt.Axis(format=how, tickCount=4)), y=y)
+        .properties(width=WIDTH // 2, height=ROW * max(len(shown), 1))
+        for column, title, how in (
+            ("customers", "customers", ","),
+            ("mean_monetary", "mean spend", ","),
+            ("lapsed_share", "not here for 28 days", ".0%"),
+        )
+    ]
+    return alt.hconcat(*panels, title="The segments")
 
 
 def _panel(trials: pl.DataFrame, figure: str, bound: float | None) -> alt.LayerChart:

@@ -1,215 +1,164 @@
-"""What a customer's segment is decided on: features of behaviour and of preference as of a day.
+"""What a customer's segment is decided on: features of behaviour and of preference, from counts and sums as of a day.
 
-A retailer's own words (departments, categories) are found in the data; none is named here. A row
-that comes after the day is never looked at. Sums are taken on decimals and whole numbers, so the
-order of the rows leaves no trace.
+The counts are taken in `sql/segment/`; here they become numbers that can be compared. A retailer's own words
+(categories, brands, classes of income) are found in the data; none is named here. What would come of a descriptive
+column that a retailer lacks is the same for everyone, or is not there.
 """
 
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-MONEY = pl.Decimal(18, 2)
+PARTS = ("morning", "midday", "evening", "weekend")
 
-BEHAVIOUR_OF_LINES = (
-    "basket_lines",
-    "basket_amount",
-    "breadth",
-    "discount",
-    "morning",
-    "midday",
-    "evening",
-    "weekend",
-)
-
-# Hours a basket starts in, from and before; the afternoon is what they leave.
-# Hours run from 5 to 29, so that what is bought after midnight belongs to the evening.
-DAYPARTS = {"morning": (5, 11), "midday": (11, 15), "evening": (19, 29)}
-FIRST_HOUR = 5
-SATURDAY = 6
+# A few days more or less are the rhythm of the week; without it customers would change segments with the weekday.
+WEEK = 7
 
 # A share of baskets starts from everyone's, weighed as this many baskets: two visits on a Saturday
 # do not make a weekend shopper.
 PRIOR_BASKETS = 10
 
-UNKNOWN = "unknown"
-OTHER = "other"
+# A customer's rhythm starts from everyone's, weighed as this many days with a visit.
+PRIOR_DAYS = 5
 
-# More categories than these are too thin to tell customers apart by.
-TOP_CATEGORIES = 20
+# A taste starts from everyone's, weighed as the spend of this many baskets of mean size; a fact about a household
+# as if one household like everyone's had answered too.
+PRIOR_TASTE = 50
+PRIOR_FACT = 1
 
-# A taste starts from everyone's, weighed as the spend of this many baskets of mean size.
-PRIOR_TASTE = 20
+OTHER, UNKNOWN = "other", "unknown"
+BETWEEN = ": "
+"""Between facet and class in the name of a feature of preference, as in `brand: Acme`."""
+
+# How much a feature counts. How often and how much a customer buys is known better than the circumstances; categories
+# tell more than how a customer chooses within them, or than what a household once said of itself.
+CIRCUMSTANCES = ("discount", "steadiness", *PARTS, "one_place")
+WEIGHT_OF_CIRCUMSTANCE = 0.5
+WEIGHTS: Mapping[str, float] = {"category": 1.0, "brand": 0.5, "price": 0.5}
+WEIGHT_OF_FACT = 0.15
 
 
-def behaviour_features(
-    order_lines: pl.DataFrame, products: pl.DataFrame, rfm: pl.DataFrame, as_of: date
-) -> pl.DataFrame:
+def behaviour_features(habits: pl.DataFrame) -> pl.DataFrame:
     """How a customer shops.
 
     Args:
-        order_lines: `customer.order_lines`: customer_id, basket_id, product_id, amount, discount,
-            ordered_at, ordered_on, merchandise.
-        products: `customer.products`: product_id, department, category.
-        rfm: `value.rfm` of `as_of`.
-        as_of: the last day that counts.
+        habits: `segment.habits` of one day.
 
     Returns:
-        A row per customer of `rfm`, ordered by customer_id, without nulls: customer_id and, as
-        Float64, logarithms of recency, frequency, monetary, gap (mean days from one day of
-        purchases to the next; the tenure where there was one), basket_lines, basket_amount (means)
-        and breadth (number of categories), and as shares discount (of the price before it),
-        morning, midday, evening and weekend (of baskets).
+        A row per customer, ordered by customer_id, without nulls: customer_id and, as Float64, logarithms of recency
+        (a week added), frequency, monetary, gap (mean days from one day with a visit to the next; the tenure where
+        there was one), basket_lines, basket_amount (means) and breadth (number of categories); steadiness (how much
+        less than everyone's the gaps vary); and as shares discount (of the price before it), morning, midday, evening,
+        weekend (of visits) and one_place (of visits, those to the shop or channel visited most).
     """
-    lines = _goods_until(order_lines, as_of)
-    between = pl.col("tenure_days") - pl.col("recency_days")
-    gap = pl.when(pl.col("days") > 1).then(between / (pl.col("days") - 1)).otherwise(pl.col("tenure_days"))
-    # A customer of `rfm` whose lines are not at hand looks like everyone.
-    everyone = pl.exclude("customer_id").cast(pl.Float64)
-    return (
-        rfm.join(_by_visits(lines), on="customer_id", how="left")
-        .join(_by_goods(lines, products), on="customer_id", how="left")
-        .sort("customer_id")
+    visits = pl.col("visits")
+    variation = pl.col("gap_variation").fill_null(pl.col("gap_variation").mean()).fill_null(0.0)
+    known = pl.all().exclude("customer_id").cast(pl.Float64)
+    features = (
+        habits.sort("customer_id")
+        .with_columns(pl.col("amount", "saved", "monetary").cast(pl.Float64))
         .select(
             "customer_id",
-            pl.col("recency_days").log1p().alias("recency"),
+            (pl.col("recency_days") + WEEK).log().alias("recency"),
             pl.col("frequency").log1p(),
-            pl.col("monetary").cast(pl.Float64).clip(lower_bound=0).log1p(),
-            gap.log1p().alias("gap"),
-            *BEHAVIOUR_OF_LINES,
+            pl.col("monetary").clip(lower_bound=0).log1p(),
+            pl.coalesce("gap_days", pl.col("tenure_days").cast(pl.Float64)).log1p().alias("gap"),
+            (pl.col("lines") / visits).log().alias("basket_lines"),
+            (pl.col("amount") / visits).log().alias("basket_amount"),
+            pl.col("categories").log1p().alias("breadth"),
+            (pl.col("saved") / (pl.col("saved") + pl.col("amount"))).alias("discount"),
+            ((variation.mean() - variation) * pl.col("days") / (pl.col("days") + PRIOR_DAYS)).alias("steadiness"),
+            *(_share(pl.col(part), visits).alias(part) for part in PARTS),
+            _share(pl.col("main_place"), pl.col("placed")).alias("one_place"),
         )
-        .with_columns(everyone.fill_null(everyone.mean()).fill_null(0.0))
+        .with_columns(pl.when(known.is_finite()).then(known).name.keep())
     )
+    # A customer of whom something cannot be said is like everyone in it.
+    return features.with_columns(known.fill_null(known.mean()).fill_null(0.0))
+
+
+def _share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
+    """A part of a whole number of visits, drawn towards everyone's where there are few."""
+    return (part + PRIOR_BASKETS * part.sum() / whole.sum()) / (whole + PRIOR_BASKETS)
 
 
 def preference_features(
-    order_lines: pl.DataFrame,
-    products: pl.DataFrame,
-    rfm: pl.DataFrame,
-    as_of: date,
-    categories: Sequence[str] | None = None,
+    tastes: pl.DataFrame, habits: pl.DataFrame, facts: pl.DataFrame, names: Sequence[str] | None = None
 ) -> pl.DataFrame:
-    """What a customer's money goes on.
+    """What a customer's money goes on, and who they are where that is known.
 
-    Shares are drawn towards everyone's where there is little spend, and given as square roots, on
-    which distance is Hellinger's: a share going from 1 to 4 per cent counts as one from 25 to 36.
+    Shares are drawn towards everyone's where little is known, and given as square roots, on which distance is
+    Hellinger's: a share going from 1 to 4 per cent counts as one from 25 to 36.
 
     Args:
-        order_lines: as for `behaviour_features`.
-        products: `customer.products`: product_id, department, category. A product without a
-            category counts under its department, without either as `unknown`.
-        rfm: `value.rfm` of `as_of`.
-        as_of: the last day that counts.
-        categories: the columns wanted, as an earlier model had them; the `TOP_CATEGORIES` with the
-            highest spend and `other` for the rest unless given.
+        tastes: `segment.tastes` of one day.
+        habits: `segment.habits` of that day: customer_id, visits.
+        facts: `customer.demographics`: customer_id and a column of classes for each fact; may be empty.
+        names: the features wanted, as an earlier model had them; all there are unless given. A class that is not
+            among them counts under `other` of its facet, where that is.
 
     Returns:
-        A row per customer of `rfm`, ordered by customer_id, without nulls: customer_id and a
-        Float64 column a category, square roots of shares of spend.
+        A row per customer of `habits`, ordered by customer_id, without nulls: customer_id and a Float64 column for each
+        class, named `facet: class`, ordered by name: the square root of the class's share of its facet.
     """
-    spend = _spend_by_category(_goods_until(order_lines, as_of), products)
-    if categories is None:
-        categories = _top_categories(spend)
-    named = pl.col("category").is_in([category for category in categories if category != OTHER])
+    customers = habits.select("customer_id", pl.col("visits").cast(pl.Float64)).sort("customer_id")
+    long = pl.concat([_spend(tastes, customers), _answers(facts, customers)])
+    feature = pl.concat_str("facet", "class", separator=BETWEEN)
+    if names is None:
+        names = long.select(feature.unique().sort()).to_series().to_list()
+    other = pl.concat_str("facet", pl.lit(OTHER), separator=BETWEEN)
     wide = (
-        spend.with_columns(pl.when(named).then("category").otherwise(pl.lit(OTHER)).alias("category"))
-        .pivot(on="category", on_columns=categories, index="customer_id", values="amount", aggregate_function="sum")
-        .join(rfm.select("customer_id", "frequency"), on="customer_id", how="right")
+        long.with_columns(pl.when(feature.is_in(list(names))).then(feature).otherwise(other).alias("feature"))
+        .pivot(on="feature", on_columns=list(names), index="customer_id", values="units", aggregate_function="sum")
+        .join(customers, on="customer_id", how="right")
         .sort("customer_id")
-        .with_columns(pl.col(categories).cast(MONEY).fill_null(0))
+        .with_columns(pl.col(names).cast(pl.Float64).fill_null(0.0))
     )
-    everyone = {category: float(wide[category].sum()) for category in categories}
-    total = sum(everyone.values())
-    if total <= 0:
-        return wide.select("customer_id", pl.col(categories).cast(pl.Float64))
-    prior = PRIOR_TASTE * total / float(wide["frequency"].sum())
-    own = pl.sum_horizontal(categories).cast(pl.Float64)
-    return wide.select(
-        "customer_id",
-        *(
-            ((pl.col(category).cast(pl.Float64) + prior * spent / total) / (own + prior)).sqrt()
-            for category, spent in everyone.items()
-        ),
-    )
+    facets: dict[str, list[str]] = {}
+    for name in names:
+        facets.setdefault(name.split(BETWEEN)[0], []).append(name)
+    priors = {facet: PRIOR_TASTE if facet in WEIGHTS else PRIOR_FACT for facet in facets}
+    return wide.select("customer_id", *(share for f, columns in facets.items() for share in _roots(columns, priors[f])))
 
 
-def _goods_until(order_lines: pl.DataFrame, as_of: date) -> pl.DataFrame:
-    """Merchandise of known customers up to a day, returns included."""
-    known = pl.col("customer_id").is_not_null() & pl.col("merchandise")
-    return order_lines.filter(known & (pl.col("ordered_on") <= as_of)).select(
-        "customer_id",
-        "basket_id",
-        "product_id",
-        "ordered_at",
-        "ordered_on",
-        pl.col("amount", "discount").cast(MONEY),
+def _spend(tastes: pl.DataFrame, customers: pl.DataFrame) -> pl.DataFrame:
+    """Spend in baskets of mean size: customer_id, facet, class, units."""
+    spent = tastes.join(customers, on="customer_id", how="semi").with_columns(pl.col("amount").cast(pl.Decimal(18, 2)))
+    total = pl.col("amount").sum().over("facet").cast(pl.Float64)
+    visits = customers["visits"].sum()
+    return spent.select(
+        "customer_id", "facet", "class", (pl.col("amount").cast(pl.Float64) * visits / total).alias("units")
     )
 
 
-def _by_visits(lines: pl.DataFrame) -> pl.DataFrame:
-    """What a customer's baskets say: customer_id, days (of purchases), and features."""
-    baskets = (
-        lines.group_by("customer_id", "basket_id")
-        .agg(
-            (pl.col("amount") > 0).sum().alias("lines"),
-            pl.col("amount").sum(),
-            pl.col("ordered_at").min(),
-            pl.col("ordered_on").min(),
-        )
-        .filter(pl.col("amount") > 0)
-    )
-    hour = (pl.col("ordered_at").dt.hour() - FIRST_HOUR) % 24 + FIRST_HOUR
-    marks = {name: hour.is_between(start, end, closed="left") for name, (start, end) in DAYPARTS.items()}
-    marks["weekend"] = pl.col("ordered_on").dt.weekday() >= SATURDAY
-    marked = baskets.with_columns(mark.alias(name) for name, mark in marks.items())
-    usual = marked.select(pl.col(name).sum() / pl.len() for name in marks)
-    return marked.group_by("customer_id").agg(
-        pl.col("ordered_on").n_unique().alias("days"),
-        (pl.col("lines").sum() / pl.len()).log().alias("basket_lines"),
-        (pl.col("amount").sum().cast(pl.Float64) / pl.len()).log().alias("basket_amount"),
-        *(
-            ((pl.col(name).sum() + PRIOR_BASKETS * pl.lit(usual[name].item())) / (pl.len() + PRIOR_BASKETS)).alias(name)
-            for name in marks
-        ),
-    )
-
-
-def _by_goods(lines: pl.DataFrame, products: pl.DataFrame) -> pl.DataFrame:
-    """What a customer's goods say: customer_id and features."""
-    paid = pl.col("amount").sum().cast(pl.Float64)
-    saved = pl.col("discount").fill_null(0).abs().sum().cast(pl.Float64)
+def _answers(facts: pl.DataFrame, customers: pl.DataFrame) -> pl.DataFrame:
+    """What is known of a customer's household, in the same shape: one unit for each fact."""
     return (
-        _with_category(lines, products)
-        .filter(pl.col("amount") > 0)
-        .group_by("customer_id")
-        .agg(
-            pl.col("category").n_unique().log1p().alias("breadth"),
-            (saved / (saved + paid)).alias("discount"),
-        )
+        facts.join(customers, on="customer_id", how="semi")
+        .unpivot(index="customer_id", variable_name="facet", value_name="class")
+        .with_columns(pl.col("class").cast(pl.String))
+        .drop_nulls("class")
+        .select("customer_id", "facet", "class", pl.lit(1.0).alias("units"))
     )
 
 
-def _with_category(lines: pl.DataFrame, products: pl.DataFrame) -> pl.DataFrame:
-    """Lines with their product's category, or its department, or `unknown`."""
-    category = pl.coalesce("category", "department", pl.lit(UNKNOWN))
-    return lines.join(
-        products.select("product_id", "category", "department"), on="product_id", how="left"
-    ).with_columns(category.alias("category"))
+def _roots(columns: Sequence[str], prior: float) -> list[pl.Expr]:
+    """Square roots of the shares of one facet's classes."""
+    own = pl.sum_horizontal(pl.col(columns))
+    everyone = pl.sum_horizontal(pl.col(column).sum() for column in columns)
+    return [
+        ((pl.col(column) + prior * pl.col(column).sum() / everyone) / (own + prior)).sqrt().fill_nan(0.0).alias(column)
+        for column in columns
+    ]
 
 
-def _spend_by_category(lines: pl.DataFrame, products: pl.DataFrame) -> pl.DataFrame:
-    """Net spend above zero: customer_id, category, amount."""
-    return (
-        _with_category(lines, products)
-        .group_by("customer_id", "category")
-        .agg(pl.col("amount").sum())
-        .filter(pl.col("amount") > 0)
-    )
+def weights(features: pl.DataFrame) -> dict[str, float]:
+    """How much each feature of either kind counts."""
+    return {name: _weight(name) for name in features.columns if name != "customer_id"}
 
 
-def _top_categories(spend: pl.DataFrame) -> list[str]:
-    """The categories most is spent on, most first, and `other`."""
-    ranked = spend.group_by("category").agg(pl.col("amount").sum()).sort("amount", "category", descending=[True, False])
-    top = ranked.filter(pl.col("category") != OTHER)["category"].head(TOP_CATEGORIES).to_list()
-    return [*top, OTHER]
+def _weight(feature: str) -> float:
+    facet, is_taste, _ = feature.partition(BETWEEN)
+    if is_taste:
+        return WEIGHTS.get(facet, WEIGHT_OF_FACT)
+    return WEIGHT_OF_CIRCUMSTANCE if feature in CIRCUMSTANCES else 1.0

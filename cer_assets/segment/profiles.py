@@ -1,4 +1,4 @@
-"""What a segment is: its size, its customers' figures, and a name and sentence for people."""
+"""What a segment is: its size, its customers' figures, a name and sentence for people, and what to do about it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -6,12 +6,17 @@ from typing import Literal
 
 import polars as pl
 
-from cer_assets.segment.features import OTHER, UNKNOWN
+from cer_assets.segment.actions import Actions, default_actions
+from cer_assets.segment.cluster import SegmentModel
+from cer_assets.segment.features import BETWEEN, OTHER, UNKNOWN, WEIGHTS
 
 Kind = Literal["behaviour", "preference"]
 
 # Below a quarter of a standard deviation a segment is like everyone else.
 NOTABLE = 0.25
+
+# Days without a purchase after which a customer counts as lapsed.
+LAPSED_AFTER = 28
 
 # What to say of a segment that is above, or below, the others: one phrase a theme, in this order.
 PHRASES: Mapping[str, tuple[str, str, str | None]] = {
@@ -22,20 +27,43 @@ PHRASES: Mapping[str, tuple[str, str, str | None]] = {
     "basket_lines": ("basket", "big baskets", "small baskets"),
     "basket_amount": ("basket", "costly baskets", "low-priced baskets"),
     "breadth": ("breadth", "wide range", "narrow range"),
+    "steadiness": ("rhythm", "steady rhythm", "irregular visits"),
     "discount": ("discount", "discount seekers", "full price"),
     "morning": ("daypart", "mornings", None),
     "midday": ("daypart", "midday", None),
     "evening": ("daypart", "evenings", None),
     "weekend": ("weekend", "weekends", "working days"),
+    "one_place": ("place", "one shop", "several shops"),
 }
 
-# Categories that are no category.
+# How spend above the others' is said, by facet; a class of price that is not there says nothing.
 MIXED: Mapping[str, str] = {OTHER: "a wide mix", UNKNOWN: "goods of no category"}
+PRICES: Mapping[str, str] = {"low": "low-priced choices", "high": "high-priced choices"}
 
 NOTHING_SPECIAL: Mapping[Kind, str] = {"behaviour": "like most", "preference": "a bit of everything"}
 
 NAMED = 2
 DISTINGUISHING = 4
+TOP_CATEGORIES = 3
+
+PROFILE: Mapping[str, pl.DataType | type[pl.DataType]] = {
+    "as_of": pl.Date,
+    "kind": pl.String,
+    "segment": pl.Int64,
+    "name": pl.String,
+    "customers": pl.Int64,
+    "share": pl.Float64,
+    "mean_recency_days": pl.Float64,
+    "mean_frequency": pl.Float64,
+    "mean_monetary": pl.Decimal(18, 2),
+    "lapsed_share": pl.Float64,
+    "top_categories": pl.String,
+    "distinguishes": pl.String,
+    "summary": pl.String,
+    "action": pl.String,
+    "owner": pl.String,
+}
+"""The columns of `segment.profiles`."""
 
 
 def differences(segments: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
@@ -62,74 +90,139 @@ def differences(segments: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def profile(segments: pl.DataFrame, features: pl.DataFrame, rfm: pl.DataFrame, kind: Kind, as_of: date) -> pl.DataFrame:
-    """One row per segment.
+def profile(
+    model: SegmentModel,
+    features: pl.DataFrame,
+    habits: pl.DataFrame,
+    tastes: pl.DataFrame,
+    kind: Kind,
+    actions: Actions | None = None,
+) -> pl.DataFrame:
+    """One row per segment that has customers.
 
     Args:
-        segments: customer_id, segment Int64.
-        features: customer_id and the features the segments were made of.
-        rfm: `value.rfm` of `as_of`.
-        kind: what the segments are of; it decides how they are named.
-        as_of: the day.
+        model: of which the segments are; the names are its own.
+        features: customer_id and the features it reads.
+        habits: `segment.habits` of one day.
+        tastes: `segment.tastes` of that day.
+        kind: what the segments are of.
+        actions: what to suggest, by default `actions.yaml`.
 
     Returns:
-        as_of, kind, segment, name (unique), customers Int64, share, mean_recency_days,
-        mean_frequency Float64, mean_monetary Decimal(18, 2), distinguishes (the largest
-        differences, in standard deviations), summary (a sentence), ordered by segment.
+        The columns of `PROFILE`, ordered by segment. share is of all customers; lapsed_share of the segment's, those
+        without a purchase for 28 days; top_categories are those that take more of the segment's spend than of
+        everyone's, by how much more; distinguishes are the largest differences, in standard deviations.
     """
+    segments = model.assign(features)
     apart = differences(segments, features)
-    names = segment_names(apart, kind)
+    actions = actions or default_actions()
+    tops = _top_categories(segments, tastes)
+    texts = pl.DataFrame(
+        [
+            _texts(apart.filter(pl.col("segment") == segment), kind, actions) | {"segment": segment}
+            for segment in apart["segment"].unique().sort()
+        ],
+        schema={"segment": pl.Int64, "said": pl.String, "distinguishes": pl.String, "action": pl.String}
+        | {"owner": pl.String},
+    )
+    named = pl.DataFrame(
+        {"segment": list(model.names), "name": list(model.names.values())},
+        schema={"segment": pl.Int64, "name": pl.String},
+    )
+    return (
+        _figures(segments, habits)
+        .join(named, on="segment", how="left", maintain_order="left")
+        .join(tops, on="segment", how="left", maintain_order="left")
+        .join(texts, on="segment", how="left", maintain_order="left")
+        .with_columns(pl.lit(kind).alias("kind"), pl.col("top_categories").fill_null(""), _summary())
+        .select(pl.col(column).cast(dtype) for column, dtype in PROFILE.items())
+    )
+
+
+def _figures(segments: pl.DataFrame, habits: pl.DataFrame) -> pl.DataFrame:
+    """Size and means of each segment."""
     money = pl.col("monetary").cast(pl.Decimal(18, 2)).sum().cast(pl.Float64) / pl.len()
-    figures = (
-        segments.select("customer_id", "segment")
-        .join(rfm.select("customer_id", "recency_days", "frequency", "monetary"), on="customer_id")
+    return (
+        segments.join(habits.select("as_of", "customer_id", "recency_days", "frequency", "monetary"), on="customer_id")
         .group_by("segment")
         .agg(
+            pl.col("as_of").max(),
             pl.len().cast(pl.Int64).alias("customers"),
             (pl.col("recency_days").sum() / pl.len()).alias("mean_recency_days"),
             (pl.col("frequency").sum() / pl.len()).alias("mean_frequency"),
             money.round(2).cast(pl.Decimal(18, 2)).alias("mean_monetary"),
+            ((pl.col("recency_days") >= LAPSED_AFTER).sum() / pl.len()).alias("lapsed_share"),
         )
+        .with_columns((pl.col("customers") / pl.col("customers").sum()).alias("share"))
         .sort("segment")
     )
-    told = {segment: _distinguishes(apart.filter(pl.col("segment") == segment)) for segment in names}
-    name, tells = (
-        pl.col("segment").replace_strict(texts, return_dtype=pl.String, default=None) for texts in (names, told)
+
+
+def _top_categories(segments: pl.DataFrame, tastes: pl.DataFrame) -> pl.DataFrame:
+    """Of each segment what it spends a larger share on than everyone: segment, top_categories."""
+    spend = pl.col("amount").cast(pl.Decimal(38, 2)).sum().cast(pl.Float64)
+    all_spend = pl.col("spend").sum()
+    return (
+        tastes.filter((pl.col("facet") == "category") & ~pl.col("class").is_in([OTHER, UNKNOWN]))
+        .join(segments, on="customer_id")
+        .group_by("segment", "class")
+        .agg(spend.alias("spend"))
+        .sort("segment", "class")
+        .with_columns(
+            (pl.col("spend") / all_spend.over("segment")).alias("share"),
+            (all_spend.over("class") / all_spend).alias("usual"),
+        )
+        .filter(pl.col("share") > pl.col("usual"))
+        .sort(pl.col("segment"), pl.col("usual") - pl.col("share"), "class")
+        .group_by("segment", maintain_order=True)
+        .head(TOP_CATEGORIES)
+        .with_columns(
+            pl.format(
+                "{} {} % (all: {} %)",
+                "class",
+                *((pl.col(of) * 100).round(1) for of in ("share", "usual")),
+            ).alias("top_categories")
+        )
+        .group_by("segment", maintain_order=True)
+        .agg(pl.col("top_categories").str.join(", "))
     )
-    return figures.select(
-        pl.lit(as_of).alias("as_of"),
-        pl.lit(kind).alias("kind"),
-        "segment",
-        name.alias("name"),
-        "customers",
-        (pl.col("customers") / pl.col("customers").sum()).alias("share"),
-        "mean_recency_days",
-        "mean_frequency",
-        "mean_monetary",
-        tells.alias("distinguishes"),
-    ).with_columns(_summary())
 
 
-def segment_names(differences: pl.DataFrame, kind: Kind) -> dict[int, str]:
+def _texts(differences: pl.DataFrame, kind: Kind, actions: Actions) -> dict[str, str]:
+    """What is said of one segment, and what is to be done about it."""
+    phrases = [phrase for phrase, _ in _phrases(differences, kind)]
+    action, owner = actions.suggest(kind, phrases)
+    told = [f"{phrase} ({size:+.1f})" for phrase, size in _phrases(differences, kind, facts=True)[:DISTINGUISHING]]
+    said = ", ".join(phrases[:DISTINGUISHING])
+    return {"said": said, "distinguishes": ", ".join(told), "action": action, "owner": owner}
+
+
+def segment_names(differences: pl.DataFrame, kind: Kind, previous: Mapping[int, str] | None = None) -> dict[int, str]:
     """A name for each segment from what sets it apart, no two alike.
 
     Two phrases make a name; segments that would share one are told apart by further phrases, and
-    at last by their number.
+    at last by their number. A previous name is kept while all of it is still true.
 
     Args:
         differences: the frame of `differences`.
-        kind: `behaviour` has phrases for its features; `preference` names the categories that are
-            bought more than by others.
+        kind: `behaviour` has phrases for its features; `preference` names what is bought more than by others.
+        previous: the names that segments had in the run before, by number.
     """
     phrases = {
-        int(segment): _phrases(differences.filter(pl.col("segment") == segment), kind)
+        int(segment): [phrase for phrase, _ in _phrases(differences.filter(pl.col("segment") == segment), kind)]
         for segment in differences["segment"].unique().sort()
+    }
+    kept = {
+        segment: name
+        for segment, name in (previous or {}).items()
+        if segment in phrases
+        and set(name.lower().split(BETWEEN_PHRASES[kind])) <= {p.lower() for p in phrases[segment]}
     }
     length = dict.fromkeys(phrases, NAMED)
     for _ in range(max((len(each) for each in phrases.values()), default=0)):
-        for segment in _sharing(_named(phrases, length, kind)):
+        for segment in _sharing(_named(phrases, length, kind) | kept):
             length[segment] += 1
-    names = _named(phrases, length, kind)
+    names = _named(phrases, length, kind) | kept
     return names | {segment: f"{names[segment]} ({segment})" for segment in _sharing(names)}
 
 
@@ -144,65 +237,78 @@ def _named(phrases: Mapping[int, Sequence[str]], length: Mapping[int, int], kind
     return {segment: _join(said[: length[segment]], kind) for segment, said in phrases.items()}
 
 
+BETWEEN_PHRASES: Mapping[Kind, str] = {"behaviour": ", ", "preference": " and "}
+
+
 def _join(said: Sequence[str], kind: Kind) -> str:
     if kind == "behaviour":
         order = [phrase for _, *both in PHRASES.values() for phrase in both]
-        text = ", ".join(sorted(said, key=lambda phrase: order.index(phrase) if phrase in order else len(order)))
-    else:
-        text = " and ".join(said)
-    text = text or NOTHING_SPECIAL[kind]
+        said = sorted(said, key=lambda phrase: order.index(phrase) if phrase in order else len(order))
+    text = BETWEEN_PHRASES[kind].join(said) or NOTHING_SPECIAL[kind]
     return text[:1].upper() + text[1:]
 
 
-def _phrases(differences: pl.DataFrame, kind: Kind) -> list[str]:
-    """What can be said of one segment, the most telling first; one phrase a theme."""
+def _phrases(differences: pl.DataFrame, kind: Kind, *, facts: bool = False) -> list[tuple[str, float]]:
+    """What can be said of one segment and by how much it differs, the most telling first; one phrase a theme.
+
+    What households said of themselves is told on request only: it makes no name.
+    """
     notable = differences.filter(pl.col("difference").abs() >= NOTABLE)
-    if kind == "preference":
-        liked = notable.filter(pl.col("difference") > 0)["feature"]
-        return [MIXED.get(category, category.strip().lower()) for category in liked]
-    said: dict[str, str] = {}
+    said: dict[str, tuple[str, float]] = {}
     for _, feature, difference in notable.iter_rows():
-        theme, above, below = PHRASES.get(feature, (feature, f"more {feature}", f"less {feature}"))
-        phrase = above if difference > 0 else below
-        if phrase:
-            said.setdefault(theme, phrase)
+        theme, phrase = _of_taste(feature, difference) if kind == "preference" else _of_habit(feature, difference)
+        facet, is_taste, _ = feature.partition(BETWEEN)
+        if phrase and (facts or not is_taste or facet in WEIGHTS):
+            said.setdefault(theme, (phrase, difference))
     return list(said.values())
 
 
-def _distinguishes(differences: pl.DataFrame) -> str:
-    """The largest notable differences of one segment, as in `frequency +1.3, recency -0.9`."""
-    notable = differences.filter(pl.col("difference").abs() >= NOTABLE).head(DISTINGUISHING)
-    return ", ".join(f"{feature} {difference:+.1f}" for _, feature, difference in notable.iter_rows())
+def _of_habit(feature: str, difference: float) -> tuple[str, str | None]:
+    """The theme of a feature of behaviour and the phrase for it."""
+    theme, above, below = PHRASES.get(feature, (feature, f"more {feature}", f"less {feature}"))
+    return theme, above if difference > 0 else below
+
+
+def _of_taste(feature: str, difference: float) -> tuple[str, str | None]:
+    """The theme of a feature of preference and the phrase for it; what is bought less of is not said."""
+    facet, _, cls = feature.partition(BETWEEN)
+    if difference < 0:
+        return feature, None
+    if facet == "category":
+        return feature, MIXED.get(cls, cls.strip().lower())
+    if facet == "price":
+        return facet, PRICES.get(cls)
+    if facet == "brand":
+        return facet, f"{cls} brand"
+    return facet, f"{facet.replace('_', ' ')} {cls}"
 
 
 def _summary() -> pl.Expr:
     """A sentence over the columns of `profile`."""
-    told = pl.when(pl.col("distinguishes") != "").then(
-        pl.format("; against all, in standard deviations: {}.", "distinguishes")
-    )
+    told = pl.when(pl.col("said") != "").then(pl.format("; set apart by: {}.", "said")).otherwise(pl.lit("."))
     figures = pl.format(
-        "{} customers ({} %) who bought {} times for {} in all and last {} days ago, on average",
+        "{} customers ({} %) who bought {} times for {} in all and last {} days ago, on average; {} % have not bought"
+        f" for {LAPSED_AFTER} days",
         "customers",
         (pl.col("share") * 100).round(0).cast(pl.Int64),
         pl.col("mean_frequency").round(1),
         pl.col("mean_monetary"),
         pl.col("mean_recency_days").round(0).cast(pl.Int64),
+        (pl.col("lapsed_share") * 100).round(0).cast(pl.Int64),
     )
-    return (figures + told.otherwise(pl.lit("."))).alias("summary")
+    return (figures + told).alias("summary")
 
 
-def segment_rows(segments: pl.DataFrame, profiles: pl.DataFrame) -> pl.DataFrame:
+def segment_rows(model: SegmentModel, features: pl.DataFrame, as_of: date) -> pl.DataFrame:
     """Rows of `segment.behaviour` or `segment.preference`.
 
     Args:
-        segments: customer_id, segment, as `SegmentModel.assign` gives them.
-        profiles: as_of, segment, name, as `profile` gives them.
+        model: of which the segments are.
+        features: customer_id and the features it reads.
+        as_of: the day of the features.
 
     Returns:
         as_of, customer_id, segment, name, ordered by customer_id.
     """
-    return (
-        segments.join(profiles.select("as_of", "segment", "name"), on="segment")
-        .select("as_of", "customer_id", "segment", "name")
-        .sort("customer_id")
-    )
+    name = pl.col("segment").replace_strict(dict(model.names), return_dtype=pl.String, default=None)
+    return model.assign(features).select(pl.lit(as_of).alias("as_of"), "customer_id", "segment", name.alias("name"))

@@ -53,6 +53,11 @@ def without_half_of_the_pairs(edges: pl.DataFrame) -> pl.DataFrame:
     return edges.sort("record_a", "record_b").filter(pl.int_range(pl.len()) % 2 == 0)
 
 
+def with_other_segments_the_day_before(segments: pl.DataFrame) -> pl.DataFrame:
+    before = segments.with_columns(pl.col("as_of") - pl.duration(days=1), pl.col("segment") + 1)
+    return pl.concat([before, segments])
+
+
 PLANTED: list[tuple[str, str, str, Change]] = [
     ("raw/transactions", "nothing_lost", "raw.transactions", without_first_row),
     ("raw/transactions", "keys_once", "raw.transactions", first_row_again),
@@ -99,6 +104,8 @@ PLANTED: list[tuple[str, str, str, Change]] = [
     ("value/rfm_history", "every_customer_once", "value.rfm_history", lambda f: f.sort("as_of", "period").head(-1)),
     ("segment/behaviour", "everyone_in_one_segment", "segment.behaviour", without_first_row),
     ("segment/preference", "everyone_in_one_segment", "segment.preference", first_row_again),
+    ("segment/behaviour", "same_as_before", "segment.behaviour", with_other_segments_the_day_before),
+    ("segment/preference", "same_as_before", "segment.preference", with_other_segments_the_day_before),
     ("segment/profiles", "no_splinter", "segment.profiles", worth("share", 0.01)),
     ("segment/profiles", "names_differ", "segment.profiles", with_text("name", "all alike")),
     ("predict/churn", "probability_or_reason", "predict.churn", worth("probability", 1.5)),

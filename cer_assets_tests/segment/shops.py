@@ -1,27 +1,45 @@
 """A small shop whose customers fall into groups that the tests know of."""
 
 from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import NamedTuple
 
+import duckdb
 import numpy as np
 import polars as pl
 
 START = date(2024, 1, 1)
 AS_OF = date(2024, 6, 30)
 
-CATALOGUE = pl.DataFrame(
-    {
-        "product_id": ["ale", "beef", "cake", "dye", "egg"],
-        "department": ["drinks", "fresh", "bakery", "home", None],
-        "category": ["BEER", "MEAT", "SWEETS", None, None],
-    }
+SQL = Path(__file__).parents[2] / "sql"
+
+PRODUCT = dict.fromkeys(("product_id", "title", "department", "category", "type", "brand"), pl.String) | {
+    "price": pl.Decimal(18, 2)
+}
+
+
+def catalogue(**columns: list[str | None]) -> pl.DataFrame:
+    """`customer.products`; a column that is not named is null."""
+    given = pl.DataFrame(columns).cast({column: PRODUCT[column] for column in columns})
+    return given.select(
+        pl.col(name) if name in columns else pl.lit(None, dtype).alias(name) for name, dtype in PRODUCT.items()
+    )
+
+
+CATALOGUE = catalogue(
+    product_id=["ale", "beef", "cake", "dye", "egg"],
+    department=["drinks", "fresh", "bakery", "home", None],
+    category=["BEER", "MEAT", "SWEETS", None, None],
 )
 
 LINES = {
     "customer_id": pl.String,
     "basket_id": pl.String,
     "product_id": pl.String,
+    "quantity": pl.Decimal(18, 3),
     "amount": pl.Decimal(18, 2),
     "discount": pl.Decimal(18, 2),
+    "store_id": pl.String,
     "ordered_at": pl.Datetime("us"),
     "ordered_on": pl.Date,
     "merchandise": pl.Boolean,
@@ -32,12 +50,12 @@ def lines(*rows: tuple[str | None, str, str, str, int, int]) -> pl.DataFrame:
     """Basket lines of (customer, basket, product, amount, day, hour), at full price."""
     return pl.DataFrame(
         [
-            (customer, basket, product, amount, "0.00", *_at(day, hour), True)
+            (customer, basket, product, "1", amount, "0.00", None, *_at(day, hour), True)
             for customer, basket, product, amount, day, hour in rows
         ],
-        schema=LINES | {"amount": pl.String, "discount": pl.String},
+        schema=LINES | dict.fromkeys(("quantity", "amount", "discount"), pl.String),
         orient="row",
-    ).cast({"amount": pl.Decimal(18, 2), "discount": pl.Decimal(18, 2)})
+    ).cast({column: LINES[column] for column in ("quantity", "amount", "discount")})
 
 
 def _at(day: int, hour: int) -> tuple[datetime, date]:
@@ -49,7 +67,7 @@ def rfm(order_lines: pl.DataFrame, as_of: date = AS_OF) -> pl.DataFrame:
     """`value.rfm` without scores, of lines each of which is a purchase."""
     first, last = pl.col("ordered_on").min(), pl.col("ordered_on").max()
     return (
-        order_lines.filter(pl.col("ordered_on") <= as_of)
+        order_lines.filter(pl.col("merchandise") & (pl.col("ordered_on") <= as_of))
         .drop_nulls("customer_id")
         .group_by("customer_id")
         .agg(
@@ -61,6 +79,37 @@ def rfm(order_lines: pl.DataFrame, as_of: date = AS_OF) -> pl.DataFrame:
         )
         .sort("customer_id")
     )
+
+
+class Counts(NamedTuple):
+    """The tables of `sql/segment/`."""
+
+    assortment: pl.DataFrame
+    habits: pl.DataFrame
+    tastes: pl.DataFrame
+
+
+def counts(order_lines: pl.DataFrame, *days: date, products: pl.DataFrame = CATALOGUE) -> Counts:
+    """What `sql/segment/` makes of some lines for the days, by default the last."""
+    days = days or (AS_OF,)
+    with duckdb.connect(config={"threads": 1}) as con:
+        for schema in ("customer", "value", "segment", "run"):
+            con.execute(f"create schema {schema}")
+        relations = {
+            "customer.order_lines": order_lines.with_columns(
+                pl.lit(None, pl.String).alias(name) for name in ("source", "source_id")
+            ),
+            "customer.products": products,
+            "value.rfm": pl.concat([rfm(order_lines, day) for day in days]),
+            "run.days": pl.DataFrame({"day": days}, schema={"day": pl.Date}),
+        }
+        for name, relation in relations.items():
+            con.register("relation", relation)
+            con.execute(f"create table {name} as from relation")
+        made = ("customer.orders", "segment.assortment", "segment.habits", "segment.tastes")
+        for name in made:
+            con.execute(f"create table {name} as {(SQL / name.replace('.', '/')).with_suffix('.sql').read_text()}")
+        return Counts(*(con.sql(f"from {name} order by all").pl() for name in made[1:]))
 
 
 def town(customers: int = 300, seed: int = 0) -> pl.DataFrame:
@@ -90,6 +139,8 @@ def town(customers: int = 300, seed: int = 0) -> pl.DataFrame:
                 pl.Series("amount", generator.gamma(4.0, 2.0, len(basket)).round(2) + 0.01).cast(pl.Decimal(18, 2)),
                 (pl.lit(START) + pl.duration(days="day")).cast(pl.Date).alias("ordered_on"),
                 pl.lit("0.00").cast(pl.Decimal(18, 2)).alias("discount"),
+                pl.lit("1").cast(pl.Decimal(18, 3)).alias("quantity"),
+                pl.lit(None, pl.String).alias("store_id"),
                 pl.lit(True).alias("merchandise"),
             )
             .with_columns(

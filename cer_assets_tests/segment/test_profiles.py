@@ -5,31 +5,43 @@ import pytest
 import vl_convert
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from cer_assets.segment import (
+    SegmentModel,
     behaviour_features,
+    default_actions,
     differences,
-    fit,
+    learn,
     preference_features,
     profile,
+    read_actions,
     segment_rows,
 )
-from cer_assets.segment.charts import choice_of_k, profile_heatmap
-from cer_assets.segment.profiles import PHRASES, Kind, segment_names
-from cer_assets_tests.segment.shops import AS_OF, CATALOGUE, rfm, town
+from cer_assets.segment import cluster as clustering
+from cer_assets.segment.charts import choice_of_k, profile_heatmap, segment_sizes
+from cer_assets.segment.profiles import MIXED, PHRASES, PRICES, PROFILE, Kind, segment_names
+from cer_assets_tests.segment.shops import AS_OF, counts, town
 
 TOWN = town()
-RFM = rfm(TOWN)
+COUNTS = counts(TOWN)
+HABITS = COUNTS.habits
+FACTS = pl.DataFrame({"customer_id": [f"r{n}" for n in range(90)]}).with_columns(pl.lit("65+").alias("age"))
 FEATURES: dict[Kind, pl.DataFrame] = {
-    "behaviour": behaviour_features(TOWN, CATALOGUE, RFM, AS_OF),
-    "preference": preference_features(TOWN, CATALOGUE, RFM, AS_OF),
+    "behaviour": behaviour_features(HABITS),
+    "preference": preference_features(COUNTS.tastes, HABITS, FACTS),
 }
-MODELS = {
-    "behaviour": fit(FEATURES["behaviour"], "k-means"),
-    "preference": fit(FEATURES["preference"], "agglomerative", standardise=False),
-}
+
+
+def learned(kind: Kind, previous: pl.DataFrame | None = None) -> SegmentModel:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clustering, "BOOTSTRAPS", 4)
+        return learn(kind, FEATURES[kind], AS_OF, previous)[0]
+
+
+MODELS = {kind: learned(kind) for kind in FEATURES}
 SEGMENTS = {kind: MODELS[kind].assign(features) for kind, features in FEATURES.items()}
-PROFILES = {kind: profile(SEGMENTS[kind], features, RFM, kind, AS_OF) for kind, features in FEATURES.items()}
+PROFILES = {kind: profile(MODELS[kind], features, HABITS, COUNTS.tastes, kind) for kind, features in FEATURES.items()}
 
 kinds = pytest.mark.parametrize("kind", list(FEATURES))
 
@@ -50,11 +62,11 @@ def test_the_kinds_of_customers_there_are_become_segments(kind: Kind) -> None:
 @kinds
 def test_a_profile_adds_up_to_the_population(kind: Kind) -> None:
     rows = PROFILES[kind]
-    assert rows["customers"].sum() == len(RFM)
+    assert rows["customers"].sum() == len(HABITS)
     assert rows["share"].sum() == pytest.approx(1)
     assert rows.schema["mean_monetary"] == pl.Decimal(18, 2)
     spent = (rows["mean_monetary"].cast(pl.Float64) * rows["customers"]).sum()
-    assert spent == pytest.approx(float(RFM["monetary"].sum()), rel=1e-4)
+    assert spent == pytest.approx(float(HABITS["monetary"].sum()), rel=1e-4)
     assert rows["as_of"].unique().to_list() == [AS_OF] and rows["kind"].unique().to_list() == [kind]
 
 
@@ -117,26 +129,85 @@ def test_segments_like_everyone_else_are_told_apart_by_number() -> None:
 
 
 def test_a_mean_spend_is_rounded_to_money() -> None:
-    three = pl.DataFrame(
-        {
-            "customer_id": ["a", "b", "c"],
-            "recency_days": [1, 2, 3],
-            "frequency": [1, 1, 2],
-            "monetary": ["1.00"] * 2 + ["2.00"],
-        }
-    ).with_columns(pl.col("monetary").cast(pl.Decimal(18, 2)))
-    segments = three.select("customer_id", pl.lit(1, pl.Int64).alias("segment"))
-    features = three.select("customer_id", pl.lit(0.0).alias("frequency"))
-    row = profile(segments, features, three, "behaviour", AS_OF).row(0, named=True)
-    assert row["mean_monetary"] == Decimal("1.33")
-    assert row["summary"] == "3 customers (100 %) who bought 1.3 times for 1.33 in all and last 2 days ago, on average."
+    model = MODELS["behaviour"].named({})
+    few = FEATURES["behaviour"].head(3)
+    habits = HABITS.head(3).with_columns(
+        pl.Series("monetary", ["1.00", "1.00", "2.00"]).cast(pl.Decimal(18, 2)),
+        pl.Series("recency_days", [1, 2, 27 + 28]),
+        pl.Series("frequency", [1, 1, 2]),
+    )
+    row = profile(model, few, habits, COUNTS.tastes, "behaviour").row(0, named=True)
+    assert (row["mean_monetary"], row["lapsed_share"]) == (Decimal("1.33"), pytest.approx(1 / 3))
+    assert row["summary"] == (
+        "3 customers (100 %) who bought 1.3 times for 1.33 in all and last 19 days ago, on average; 33 % have not"
+        " bought for 28 days."
+    )
+
+
+def test_a_segment_spends_more_on_its_top_categories_than_everyone() -> None:
+    tops = SEGMENTS["preference"].join(PROFILES["preference"].select("segment", "top_categories"), on="segment")
+    told = dict(tops.select(pl.col("customer_id").str.head(1), "top_categories").unique().iter_rows())
+    assert told["r"].startswith("MEAT 8") and told["s"].startswith("SWEETS 8") and told["l"].startswith("BEER 8")
+
+
+@kinds
+def test_every_segment_has_an_action_and_an_owner(kind: Kind) -> None:
+    offered = {offer.action for offer in getattr(default_actions(), kind)}
+    for action, owner, said in PROFILES[kind].select("action", "owner", "distinguishes").iter_rows():
+        assert owner
+        assert action in {text.format(first=said.rsplit(" (", said.count(" ("))[0]) for text in offered}
+
+
+def test_what_households_said_is_told_and_makes_no_name() -> None:
+    regulars = PROFILES["preference"].filter(pl.col("name").str.contains("(?i)meat")).row(0, named=True)
+    assert "age" not in regulars["name"].lower()
+    said = FACTS.with_columns(
+        pl.when(pl.int_range(pl.len()) < 45).then(pl.lit("0")).otherwise(pl.lit("2")).alias("kids")
+    )
+    apart_by_kids = differences(SEGMENTS["preference"], preference_features(COUNTS.tastes, HABITS, said))
+    assert all("kids" not in name.lower() for name in segment_names(apart_by_kids, "preference").values())
+
+
+def test_the_actions_fit_what_can_be_said() -> None:
+    phrases = {phrase for _, *both in PHRASES.values() for phrase in both}
+    assert {said for offer in default_actions().behaviour for said in offer.said} <= phrases
+    assert {said for offer in default_actions().preference for said in offer.said} <= {
+        *PRICES.values(),
+        *MIXED.values(),
+    }
+    assert not default_actions().behaviour[-1].said and not default_actions().preference[-1].said
+
+
+def test_the_first_action_whose_words_are_all_said_is_suggested() -> None:
+    actions = read_actions(
+        "owner: us\nbehaviour:\n- {said: [a, b], action: both}\n- {said: [a], action: 'with {first}', owner: them}\n"
+        "- {action: none}\npreference:\n- {action: any}\n"
+    )
+    assert actions.suggest("behaviour", ["b", "a"]) == ("both", "us")
+    assert actions.suggest("behaviour", ["c", "a"]) == ("with c", "them")
+    assert actions.suggest("behaviour", []) == ("none", "us")
+    with pytest.raises(ValidationError, match="wording"):
+        read_actions("owner: us\nbehaviour: [{action: x, wording: y}]\npreference: [{action: x}]")
+
+
+def test_a_name_is_kept_while_it_is_true() -> None:
+    now = apart((1, "monetary", 2.0), (1, "frequency", 1.9), (1, "weekend", 0.3), (2, "monetary", -2.0))
+    kept = segment_names(now, "behaviour", {1: "Frequent, weekends", 2: "High spend", 9: "Gone"})
+    assert kept == {1: "Frequent, weekends", 2: "Low spend"}
+
+
+@kinds
+def test_a_second_run_keeps_numbers_and_names(kind: Kind) -> None:
+    rows = segment_rows(MODELS[kind], FEATURES[kind], AS_OF)
+    again = learned(kind, rows.with_columns((pl.col("segment") + 10).alias("segment")))
+    assert {number - 10: name for number, name in again.names.items()} == MODELS[kind].names
 
 
 @kinds
 def test_rows_of_the_table_carry_the_name(kind: Kind) -> None:
-    rows = segment_rows(SEGMENTS[kind], PROFILES[kind])
+    rows = segment_rows(MODELS[kind], FEATURES[kind], AS_OF)
     assert rows.columns == ["as_of", "customer_id", "segment", "name"]
-    assert rows["customer_id"].to_list() == RFM["customer_id"].to_list()
+    assert rows["customer_id"].to_list() == HABITS["customer_id"].to_list()
     assert rows["name"].null_count() == 0
 
 
@@ -145,14 +216,16 @@ def test_charts_can_be_drawn_and_hold_no_customer(kind: Kind) -> None:
     for chart in (
         profile_heatmap(differences(SEGMENTS[kind], FEATURES[kind]), PROFILES[kind]),
         choice_of_k(MODELS[kind]),
-        choice_of_k(fit(FEATURES[kind].head(5), "k-means")),
+        choice_of_k(*learn(kind, FEATURES[kind].head(5), AS_OF)),
+        segment_sizes(PROFILES[kind]),
     ):
         text = chart.to_json()
         assert vl_convert.vegalite_to_svg(text).startswith("<svg")
-        assert not any(f'"{customer}"' in text for customer in RFM["customer_id"])
+        assert not any(f'"{customer}"' in text for customer in HABITS["customer_id"])
 
 
 def test_without_customers_there_is_no_profile() -> None:
-    empty = profile(SEGMENTS["behaviour"].clear(), FEATURES["behaviour"].clear(), RFM.clear(), "behaviour", AS_OF)
+    nobody = FEATURES["behaviour"].clear()
+    empty = profile(MODELS["behaviour"], nobody, HABITS.clear(), COUNTS.tastes.clear(), "behaviour")
     assert empty.is_empty()
-    assert empty.columns == PROFILES["behaviour"].columns
+    assert empty.columns == list(PROFILE)

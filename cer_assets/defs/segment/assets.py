@@ -1,101 +1,123 @@
-"""Behaviour segments by k-means, preference segments by agglomerative clustering, and their profiles."""
+"""Habits and tastes from `sql/segment/`, behaviour and preference segments made of them, and their profiles."""
 
 import datetime as dt
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
-from cer_assets.defs.io import Origin, model, picture, read, table, table_spec
-from cer_assets.defs.partitions import as_days
+from cer_assets.defs.io import Origin, model, picture, read, sql_assets_of, table, table_spec
+from cer_assets.defs.partitions import as_days, refuse_hindsight
 from cer_assets.defs.resources import Home
 from cer_assets.segment import (
     SegmentModel,
     behaviour_features,
     compare,
+    default_actions,
     differences,
-    fit,
+    learn,
     preference_features,
     profile,
     segment_rows,
 )
-from cer_assets.segment.charts import choice_of_k, profile_heatmap
+from cer_assets.segment.charts import choice_of_k, profile_heatmap, segment_sizes
+from cer_assets.segment.profiles import Kind
 
-Kind = Literal["behaviour", "preference"]
-
-_READS = {"order_lines": read("customer/order_lines"), "products": read("customer/products"), "rfm": read("value/rfm")}
+KINDS: Sequence[Kind] = ("behaviour", "preference")
+_HABITS = {"habits": read("segment/habits")}
+_TASTES = {"tastes": read("segment/tastes"), "facts": read("customer/demographics")}
 _COLUMNS = {
     "as_of": "The day.",
     "customer_id": "The person.",
     "segment": "Number of the segment; it stays from run to run.",
     "name": "The segment's name, from what sets it apart.",
 }
-_BEHAVIOUR: list[Origin] = [
-    *[("value/rfm", name) for name in ("recency_days", "frequency", "monetary", "tenure_days")],
-    *[("customer/order_lines", name) for name in ("basket_id", "amount", "discount", "ordered_at", "product_id")],
-    ("customer/products", "category"),
+_HABIT = [
+    *("recency_days", "frequency", "monetary", "tenure_days", "visits", "days", "gap_days", "gap_variation", "lines"),
+    *("amount", "saved", "categories", "morning", "midday", "evening", "weekend", "placed", "main_place"),
 ]
-_PREFERENCE: list[Origin] = [
-    ("customer/order_lines", "amount"),
-    ("customer/order_lines", "product_id"),
-    ("customer/products", "category"),
-]
+_FACT = ["age", "income", "home_ownership", "marital_status", "household_size", "household_comp", "kids"]
+_ORIGINS: dict[Kind, list[Origin]] = {
+    "behaviour": [("segment/habits", name) for name in _HABIT],
+    "preference": [
+        *[("segment/tastes", name) for name in ("facet", "class", "amount")],
+        ("segment/habits", "visits"),
+        *[("customer/demographics", name) for name in _FACT],
+    ],
+}
 
 
-def _previous(home: Home, name: Kind, day: dt.date) -> pl.DataFrame | None:
-    """The segments of the newest earlier day, whose numbers are kept."""
-    if not home.lake.exists(f"segment.{name}"):
-        return None
-    earlier = home.read(f"segment.{name}").filter(pl.col("as_of") < day)
-    newest = earlier.filter(pl.col("as_of") == pl.col("as_of").max()).select("customer_id", "segment")
-    return newest if newest.height else None
+class Choice(dg.Config):
+    """Whether segments stay."""
+
+    start_anew: bool = Field(default=False, description="Choose segments as if there had been none before.")
 
 
-def _newest(rfm: pl.DataFrame) -> tuple[pl.DataFrame, dt.date]:
-    day = rfm["as_of"].max()
-    if not isinstance(day, dt.date):
-        raise dg.Failure("value.rfm is empty: nobody has bought anything yet", allow_retries=False)
-    return rfm.filter(pl.col("as_of") == day), day
+class Owner(dg.Config):
+    """Who acts on a segment."""
 
-
-def _trained(home: Home, name: Kind, features: pl.DataFrame, day: dt.date) -> dg.Output[SegmentModel]:
-    """The model in use, and the other method on the same features beside it."""
-    standardise = name == "behaviour"
-    previous = _previous(home, name, day)
-    by_means = fit(features, "k-means", standardise=standardise, previous=previous)
-    by_tree = fit(features, "agglomerative", standardise=standardise, previous=previous)
-    used, other = (by_means, by_tree) if name == "behaviour" else (by_tree, by_means)
-    return dg.Output(
-        used,
-        metadata={
-            "k-means and agglomerative": table(compare([used, other], features)),
-            "choice of k": picture(choice_of_k(used, other)),
-            "as of": str(day),
-        },
+    owner: str | None = Field(
+        default=None, description="Acts where the action names nobody else; by default the owner in actions.yaml."
     )
 
 
-@model("segment/behaviour_model", ins=_READS, kinds=["scikitlearn"])
-def behaviour_model(
-    home: Home, order_lines: pl.DataFrame, products: pl.DataFrame, rfm: pl.DataFrame
+def _previous(home: Home, kind: Kind, day: dt.date) -> pl.DataFrame | None:
+    """The segments of the newest earlier day, whose numbers and names are kept."""
+    if not home.lake.exists(f"segment.{kind}"):
+        return None
+    earlier = home.lake.scan(f"segment.{kind}").filter(pl.col("as_of") < day)
+    newest = earlier.filter(pl.col("as_of") == pl.col("as_of").max()).select("customer_id", "segment", "name").collect()
+    return newest if newest.height else None
+
+
+def _newest(daily: pl.DataFrame) -> dt.date:
+    day = daily["as_of"].max()
+    if not isinstance(day, dt.date):
+        raise dg.Failure("segment.habits is empty: nobody has bought anything yet", allow_retries=False)
+    return day
+
+
+def _of(daily: pl.DataFrame, day: dt.date) -> pl.DataFrame:
+    return daily.filter(pl.col("as_of") == day)
+
+
+def _trained(
+    kind: Kind, features: pl.DataFrame, day: dt.date, previous: pl.DataFrame | None
 ) -> dg.Output[SegmentModel]:
+    """The model in use, and the other method on the same features beside it."""
+    models = learn(kind, features, day, previous)
+    metadata: dict[str, Any] = {
+        "k-means and agglomerative": table(compare(models, features)),
+        "choice of k": picture(choice_of_k(*models)),
+        "as of": str(day),
+    }
+    if previous is not None:
+        both = previous.join(models[0].assign(features), on="customer_id", suffix="_now")
+        metadata["share of earlier customers whose segment stays"] = (both["segment"] == both["segment_now"]).mean()
+    return dg.Output(models[0], metadata=metadata)
+
+
+@model("segment/behaviour_model", ins=_HABITS, kinds=["scikitlearn", "scipy"])
+def behaviour_model(config: Choice, home: Home, habits: pl.DataFrame) -> dg.Output[SegmentModel]:
     """How customers shop: k-means, with as many segments as are stable and large enough."""
-    of_day, day = _newest(rfm)
-    return _trained(home, "behaviour", behaviour_features(order_lines, products, of_day, day), day)
+    day = _newest(habits)
+    previous = None if config.start_anew else _previous(home, "behaviour", day)
+    return _trained("behaviour", behaviour_features(_of(habits, day)), day, previous)
 
 
-@model("segment/preference_model", ins=_READS, kinds=["scikitlearn", "scipy"])
+@model("segment/preference_model", ins=_HABITS | _TASTES, kinds=["scikitlearn", "scipy"])
 def preference_model(
-    home: Home, order_lines: pl.DataFrame, products: pl.DataFrame, rfm: pl.DataFrame
+    config: Choice, home: Home, habits: pl.DataFrame, tastes: pl.DataFrame, facts: pl.DataFrame
 ) -> dg.Output[SegmentModel]:
-    """What customers spend on: agglomerative clustering of their shares of spend by category."""
-    of_day, day = _newest(rfm)
-    return _trained(home, "preference", preference_features(order_lines, products, of_day, day), day)
+    """What customers spend on: k-means on shares of spend by category, brand and price, and what households said."""
+    day = _newest(habits)
+    previous = None if config.start_anew else _previous(home, "preference", day)
+    return _trained("preference", preference_features(_of(tastes, day), _of(habits, day), facts), day, previous)
 
 
-_MODELS = ["segment/behaviour_model", "segment/preference_model"]
-_DEPS = ["customer/order_lines", "customer/products", "value/rfm"]
+_DEPS = ["segment/habits", "segment/tastes", "customer/demographics"]
 _PROFILE_COLUMNS = {
     "as_of": "The day.",
     "kind": "behaviour or preference.",
@@ -106,9 +128,14 @@ _PROFILE_COLUMNS = {
     "mean_recency_days": "Mean days since the last purchase.",
     "mean_frequency": "Mean number of orders.",
     "mean_monetary": "Mean spend, in the retailer's currency.",
+    "lapsed_share": "Of its customers, those without a purchase in the last 28 days.",
+    "top_categories": "Categories that take more of its spend than of everyone's, by how much more.",
     "distinguishes": "Largest differences from everyone, in standard deviations.",
     "summary": "The same as a sentence.",
+    "action": "What to do about it.",
+    "owner": "Who does it.",
 }
+_TOLD = [*_ORIGINS["behaviour"], *_ORIGINS["preference"]]
 
 
 @dg.multi_asset(
@@ -117,52 +144,71 @@ _PROFILE_COLUMNS = {
         table_spec(
             f"segment/{kind}",
             columns=_COLUMNS,
-            origins={"customer_id": [("value/rfm", "customer_id")], "segment": origins, "name": origins},
+            origins={
+                "customer_id": [("segment/habits", "customer_id")],
+                "segment": _ORIGINS[kind],
+                "name": _ORIGINS[kind],
+            },
             daily=True,
             kinds=("scikitlearn",),
             deps=[f"segment/{kind}_model", *_DEPS],
             description=f"Each customer's {kind} segment, by the nearest centre of `segment/{kind}_model`.",
         )
-        for kind, origins in (("behaviour", _BEHAVIOUR), ("preference", _PREFERENCE))
+        for kind in KINDS
     ]
     + [
         table_spec(
             "segment/profiles",
             columns=_PROFILE_COLUMNS,
-            origins={name: [*_BEHAVIOUR, *_PREFERENCE] for name in ("segment", "name", "distinguishes", "summary")}
-            | {f"mean_{name}": [("value/rfm", name)] for name in ("recency_days", "frequency", "monetary")},
+            origins=dict.fromkeys(("segment", "name", "distinguishes", "summary", "action"), _TOLD)
+            | {f"mean_{name}": [("segment/habits", name)] for name in ("recency_days", "frequency", "monetary")}
+            | {
+                "lapsed_share": [("segment/habits", "recency_days")],
+                "top_categories": [("segment/tastes", "class"), ("segment/tastes", "amount")],
+            },
             daily=True,
-            deps=[*_MODELS, *_DEPS],
-            description="Each segment's size, value, name, and what sets it apart.",
+            deps=[*(f"segment/{kind}_model" for kind in KINDS), *_DEPS],
+            description="Each segment's size, value, name, what sets it apart, and what to do about it.",
         )
     ],
     backfill_policy=dg.BackfillPolicy.single_run(),
 )
-def segments(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.Output[pl.DataFrame]]:
-    """Assign customers to the segments of both models, and describe the segments."""
-    order_lines, products = home.read("customer.order_lines"), home.read("customer.products")
-    rfm = home.read("value.rfm")
+def segments(context: dg.AssetExecutionContext, config: Owner, home: Home) -> Iterator[dg.Output[pl.DataFrame]]:
+    """Assign customers to the segments of both models, and describe the segments.
+
+    A day before what a model has seen is refused.
+    """
+    days = as_days(context.partition_keys)
+    wanted = pl.col("as_of").is_in(days)
+    habits, tastes = (home.lake.scan(f"segment.{name}").filter(wanted).collect() for name in ("habits", "tastes"))
+    facts = home.read("customer.demographics")
+    actions = default_actions()
+    if config.owner:
+        actions = actions.model_copy(update={"owner": config.owner})
     profiles: list[pl.DataFrame] = []
-    for kind in ("behaviour", "preference"):
+    for kind in KINDS:
         learned = SegmentModel.from_files(home.models.load(f"segment_{kind}_model"))
+        refuse_hindsight(days[0], learned.as_of)
         rows: list[pl.DataFrame] = []
         metadata: dict[str, Any] = {}
-        for day in as_days(context.partition_keys):
-            of_day = rfm.filter(pl.col("as_of") == day)
+        for day in days:
+            own, taste = _of(habits, day), _of(tastes, day)
             features = (
-                behaviour_features(order_lines, products, of_day, day)
+                behaviour_features(own)
                 if kind == "behaviour"
-                else preference_features(order_lines, products, of_day, day, learned.features)
+                else preference_features(taste, own, facts, learned.features)
             )
-            assigned = learned.assign(features)
-            described = profile(assigned, features, of_day, kind, day)
-            rows.append(segment_rows(assigned, described))
+            described = profile(learned, features, own, taste, kind, actions)
+            rows.append(segment_rows(learned, features, day))
             profiles.append(described)
             metadata = {
                 "profiles": table(
-                    described.select("segment", "name", "customers", "share", "mean_monetary", "summary")
+                    described.select("segment", "name", "customers", "share", "summary", "top_categories", "action")
                 ),
-                "what sets them apart": picture(profile_heatmap(differences(assigned, features), described)),
+                "sizes": picture(segment_sizes(described)),
+                "what sets them apart": picture(
+                    profile_heatmap(differences(learned.assign(features), features), described)
+                ),
             }
         yield dg.Output(pl.concat(rows), f"segment__{kind}", metadata=metadata)
     yield dg.Output(pl.concat(profiles), "segment__profiles")
@@ -171,4 +217,4 @@ def segments(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.Outpu
 @dg.definitions
 def segment() -> dg.Definitions:
     """The stage's assets."""
-    return dg.Definitions(assets=[behaviour_model, preference_model, segments])
+    return dg.Definitions(assets=[*sql_assets_of("segment"), behaviour_model, preference_model, segments])

@@ -22,6 +22,33 @@ _EVERYONE = {
         """,
 }
 
+_UNCHANGED = {
+    "behaviour": """
+        with newest as (select max(as_of) as day from segment.behaviour),
+        before as (select max(as_of) as day from segment.behaviour, newest where as_of < newest.day)
+        select
+            avg(case when now.segment = earlier.segment then 1.0 else 0.0 end) as unchanged_share,
+            count(*) as customers,
+            max(date_diff('day', earlier.as_of, now.as_of)) as days_between
+        from segment.behaviour as now
+        inner join newest on now.as_of = newest.day
+        inner join segment.behaviour as earlier on now.customer_id = earlier.customer_id
+        inner join before on earlier.as_of = before.day
+        """,
+    "preference": """
+        with newest as (select max(as_of) as day from segment.preference),
+        before as (select max(as_of) as day from segment.preference, newest where as_of < newest.day)
+        select
+            avg(case when now.segment = earlier.segment then 1.0 else 0.0 end) as unchanged_share,
+            count(*) as customers,
+            max(date_diff('day', earlier.as_of, now.as_of)) as days_between
+        from segment.preference as now
+        inner join newest on now.as_of = newest.day
+        inner join segment.preference as earlier on now.customer_id = earlier.customer_id
+        inner join before on earlier.as_of = before.day
+        """,
+}
+
 
 def _everyone(kind: Literal["behaviour", "preference"]) -> dg.AssetChecksDefinition:
     return bounded(
@@ -31,6 +58,16 @@ def _everyone(kind: Literal["behaviour", "preference"]) -> dg.AssetChecksDefinit
         _EVERYONE[kind],
         at_most=0,
         blocking=True,
+    )
+
+
+def _unchanged(kind: Literal["behaviour", "preference"]) -> dg.AssetChecksDefinition:
+    return bounded(
+        f"segment/{kind}",
+        "same_as_before",
+        "At least 95 % of customers are in the segment they were in on the day before (on the newest earlier day).",
+        _UNCHANGED[kind],
+        at_least=0.95,
     )
 
 
@@ -58,6 +95,7 @@ def checks() -> dg.Definitions:
     return dg.Definitions(
         asset_checks=[
             *[_everyone(kind) for kind in ("behaviour", "preference")],
+            *[_unchanged(kind) for kind in ("behaviour", "preference")],
             *[_stable(kind) for kind in ("behaviour", "preference")],
             bounded(
                 "segment/profiles",
