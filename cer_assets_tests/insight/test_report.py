@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cer_assets.insight.report import Report, Tables, customer_report, words
 from cer_assets.insight.report.changes import flow, moved, standings, weekly
 from cer_assets.insight.report.cohorts import retention
-from cer_assets.insight.report.risk import UNKNOWN, risk_cells
+from cer_assets.insight.report.risk import UNKNOWN, risk, risk_cells
 from cer_assets.insight.report.segments import segment_rows
 from cer_assets.insight.report.trust import calibration, verdict
 from cer_assets.insight.report.worth import best_customers, bucket_sizes, concentration, lorenz, moves
@@ -189,6 +189,16 @@ def test_churn_and_value_place_every_customer_once() -> None:
     assert cells.height == 3 * 5
 
 
+def test_churn_that_nobody_could_be_told_is_said_not_drawn() -> None:
+    known = frames()
+    thin = known["churn"].with_columns(probability=pl.lit(None, pl.Float64), reason=pl.lit("too few examples"))
+    section = risk(tables(known | {"churn": thin}))
+    assert not section.figures
+    assert "not enough data" in str(section.headline)
+    assert section.blocks[0].tables[0].rows == [["too few examples", "40"]]
+    assert "Expected to stay away for 28 days" not in standings(tables(known | {"churn": thin}), [LAST])
+
+
 def test_segments_carry_the_value_and_the_churn_of_their_customers() -> None:
     rows = segment_rows(tables(frames()), "behaviour")
     assert rows["segment"].to_list() == [1, 0]
@@ -230,6 +240,7 @@ def test_a_verdict_says_how_far_apart_what_was_expected_and_what_happened_are() 
         (words.change(90, 100), "−10 (−10%)"),  # noqa: RUF001  # a minus sign is meant
         (words.change(1, None), "–"),  # noqa: RUF001  # an en dash is meant
         (words.counted(1, "customer"), "1 customer"),
+        (words.sentence(words.counted(0, "customer")), "No customers"),
         (words.listed(["a", "b", "c"]), "a, b and c"),
         (words.ordinal(12), "12th"),
         (words.ordinal(3), "3rd"),

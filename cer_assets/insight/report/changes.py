@@ -88,10 +88,11 @@ def standings(tables: Tables, days: list[date]) -> dict[str, Mapping[date, int]]
         of_day[HIGH] = _column(high, "high")
     if found := nearest_horizon(tables.clv, AHEAD_DAYS):
         whole = _of_horizon(tables.clv, found[2])
-        of_day[f"{EXPECTED}{found[2]} days"] = _column(_on(whole, days, spend=cents("expected_spend").sum()), "spend")
+        of_day[f"{EXPECTED}{found[2]} days"] = _column(_on(whole, days, spend=_sum_of_some("expected_spend")), "spend")
     if found := nearest_horizon(tables.churn, CHURN_DAYS):
         whole = _of_horizon(tables.churn, found[2])
-        leaving = (millionths("probability").sum() / 1e6).round(0).cast(pl.Int64)
+        p = millionths("probability")
+        leaving = (pl.when(p.count() > 0).then(p.sum()) / 1e6).round(0).cast(pl.Int64)
         of_day[f"{LEAVING}{found[2]} days"] = _column(_on(whole, days, leaving=leaving), "leaving")
     return {measure: figures for measure, figures in of_day.items() if days[0] in figures}
 
@@ -233,6 +234,12 @@ def _on(table: pl.LazyFrame, days: list[date], **figures: pl.Expr) -> pl.DataFra
     return table.filter(pl.col("as_of").is_in(days)).group_by("as_of").agg(**figures).collect()
 
 
+def _sum_of_some(column: str) -> pl.Expr:
+    """The sum of money in hundredths; null where no row has any."""
+    paid = cents(column)
+    return pl.when(paid.count() > 0).then(paid.sum())
+
+
 def _column(of_day: pl.DataFrame, name: str) -> dict[date, int]:
     return {day: int(value) for day, value in of_day.select("as_of", name).drop_nulls().iter_rows()}
 
@@ -265,8 +272,8 @@ def _headline(start: date, happened: Mapping[str, int], as_of: date) -> str:
     span = "On " + words.day(as_of) if start == as_of - _DAY else f"Since {words.day(start)}"
     return (
         f"{span}, {words.counted(happened['customers'], 'customer')} bought for {words.money(happened['sales'])}:"
-        f" {words.count(happened['new'])} of them for the first time, {words.count(happened['returned'])} after"
-        f" {ACTIVE_DAYS} days or more away, while {words.count(happened['quiet'])} fell quiet (no purchase for"
+        f" {words.some(happened['new'])} of them for the first time, {words.some(happened['returned'])} after"
+        f" {ACTIVE_DAYS} days or more away, while {words.some(happened['quiet'])} fell quiet (no purchase for"
         f" {ACTIVE_DAYS} days)."
     )
 

@@ -25,8 +25,8 @@ def risk(tables: Tables) -> Section:
     if found is None or cells.is_empty():
         missing = "predict.churn" if found is None else "value.buckets"
         return Section(NAME, TITLE, QUESTION, empty=f"Nobody can be placed yet: {missing} is empty.")
-    if cells.filter(pl.col("band") != UNKNOWN).is_empty():
-        return Section(NAME, TITLE, QUESTION, blocks=[Block(None, [_NONE_TOLD], tables=_reasons(tables))])
+    if not cells.filter(pl.col("band") != UNKNOWN)["customers"].sum():
+        return Section(NAME, TITLE, QUESTION, _NONE_TOLD, blocks=[Block(None, [_NONE_TOLD], tables=_reasons(tables))])
     horizon = found[2]
     text = _reading(cells, horizon)
     best = cells.filter(pl.col("value") == pl.col("value").max())["value"].item(0)
@@ -91,16 +91,24 @@ def _reading(cells: pl.DataFrame, horizon: int) -> list[str]:
         all_value=pl.col("value").sum(),
         unknown=pl.col("customers").filter(~told).sum(),
     ).row(0, named=True)
-    of_value = words.percent(figures["value"] / figures["all_value"]) if figures["all_value"] else words.NONE
+    known = words.counted(figures["told"], "customer")
+    if figures["likely"]:
+        share = words.percent(figures["value"] / figures["all_value"]) if figures["all_value"] else words.NONE
+        worth = f"; they stand for {share} of all value"
+    else:
+        worth = ""
     first = (
-        f"{words.count(figures['likely'])} of the {words.counted(figures['told'], 'customer')} with a figure are more"
-        f" likely than not to buy nothing in the next {horizon} days; they stand for {of_value} of all value."
+        f"{words.sentence(words.some(figures['likely']))} of the {known} with a figure are more likely than not to buy"
+        f" nothing in the next {horizon} days{worth}."
     )
     top = cells["bucket"][0]
     wavering = cells.filter((pl.col("bucket") == top) & pl.col("band").is_in(BANDS[1:]))
+    people, value = int(wavering["customers"].sum()), int(wavering["value"].sum())
     second = (
-        f"Worth a call first: the {words.counted(int(wavering['customers'].sum()), 'customer')} of {top} value whose"
-        f" probability is 25% or more. They are worth {words.money(int(wavering['value'].sum()))}."
+        f"Worth a call first: the {words.counted(people, 'customer')} of {top} value whose probability is 25% or more."
+        f" They are worth {words.money(value)}."
+        if people
+        else f"No customer of {top} value has a probability of 25% or more."
     )
     third = f"{words.counted(figures['unknown'], 'customer')} have no figure; the table says why."
     return [first, second, *([third] if figures["unknown"] else [])]

@@ -115,15 +115,11 @@ def verdict(bins: pl.DataFrame) -> str:
         if gap < FAIR
         else "rough: go by who comes before whom, not by the figure"
     )
+    event = words.sentence(bins["event"][0])
     return (
-        f"{_sentence(bins['event'][0])}: of {words.counted(told, 'forecast')}, {words.percent(foretold)} were expected"
-        f" to come true and {words.percent(came)} did. Group by group the two are {gap * 100:.1f} points apart, which"
-        f" is {how}."
+        f"{event}: of {words.counted(told, 'forecast')}, {words.percent(foretold)} were expected to come true and"
+        f" {words.percent(came)} did. Group by group the two are {gap * 100:.1f} points apart, which is {how}."
     )
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _example(bins: pl.DataFrame) -> str:
@@ -155,6 +151,6 @@ def calibration_chart(bins: pl.DataFrame) -> alt.ConcatChart:
             base.mark_line(color=ACCENT, strokeWidth=1.5, opacity=0.5).encode(y=y),
             base.mark_point(filled=True, color=ACCENT, size=70, opacity=1).encode(y=y),
         ]
-        title = _sentence(str(rows["event"][0]))
+        title = words.sentence(str(rows["event"][0]))
         panels.append(alt.LayerChart(layer=layers, title=title).properties(width=180, height=180))
     return alt.concat(*panels, columns=2, spacing=24)

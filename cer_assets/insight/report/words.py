@@ -30,9 +30,19 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def some(number: int) -> str:
+    """`12,345`, or `none`."""
+    return count(number) if number else "none"
+
+
 def counted(number: int, one: str, many: str | None = None) -> str:
-    """`1 customer`, `2,000 customers`."""
-    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+    """`no customers`, `1 customer`, `2,000 customers`."""
+    return f"{count(number) if number else 'no'} {one if number == 1 else many or one + 's'}"
+
+
+def sentence(text: str) -> str:
+    """The text with a capital at its beginning."""
+    return text[:1].upper() + text[1:]
 
 
 def money(cents: float | None) -> str:

@@ -218,16 +218,15 @@ def _moves_text(moved: pl.DataFrame, start: date, as_of: date) -> list[str]:
     stayed = words.percent(figures["stayed"] / known) if known else words.NONE
     first = (
         f"From {words.day(start)} to {words.day(as_of)}, {stayed} stayed in their bucket;"
-        f" {words.count(figures['up'])} moved up and {words.count(figures['down'])} moved down."
+        f" {words.some(figures['up'])} moved up and {words.some(figures['down'])} moved down."
     )
+    worth = f", who are worth {words.money(figures['value_left'])} now" if figures["out_of_high"] else ""
     second = (
-        f"{words.counted(figures['into_high'], 'customer')} came into the high bucket and"
-        f" {words.count(figures['out_of_high'])} left it, who are worth {words.money(figures['value_left'])} now."
+        f"{words.sentence(words.counted(figures['into_high'], 'customer'))} came into the high bucket and"
+        f" {words.some(figures['out_of_high'])} left it{worth}."
     )
-    third = (
-        f"{words.counted(figures['new'], 'customer')} were not there before, {words.count(figures['gone'])} are gone."
-    )
-    return [first, second, third]
+    new, gone = words.sentence(words.counted(figures["new"], "customer")), words.some(figures["gone"])
+    return [first, second, f"{new} were not there before, {gone} are gone."]
 
 
 def concentration(tables: Tables) -> Section:
