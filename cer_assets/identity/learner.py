@@ -100,9 +100,14 @@ class Sample:
         return cls(ready, groups, beliefs, keys, hashes, tuple(rules), around, found, compared)
 
     @property
+    def believed(self) -> Weights:
+        """The weights without any label."""
+        return believed(self.beliefs, len(self.prepared.fields))
+
+    @property
     def chance(self) -> Floats:
         """What the compared pairs are believed to be."""
-        return believed(self.beliefs, len(self.prepared.fields)).chance(self.compared).round(9)
+        return self.believed.chance(self.compared).round(9)
 
     def with_nearest(self, records: int, most: int) -> Positions:
         """The first records of the sample and those most like each, at most so many, by what is believed; in order."""
@@ -128,19 +133,14 @@ class Sample:
 class Learner:
     """What one training knows, and what follows from it."""
 
-    prepared: Prepared
+    sample: Sample
     costs: Costs
-    beliefs: Beliefs
-    keys: tuple[BlockKey, ...]
-    hashes: Hashes
-    """Per key and position the hash of the key's value."""
     rules: tuple[Rule, ...]
-    """The chosen blocking rules, as places among the keys."""
+    """The chosen blocking rules, as places among the sample's keys."""
     pool: Compared
     """Candidate pairs around a sample of the records, ordered by pair."""
     seeds: Positions
     """The records around which clustering is looked at."""
-    groups: Ints | None
     labels: dict[Pair, Label] = field(default_factory=dict[Pair, Label])
     asked: list[tuple[Pair, Label]] = field(default_factory=list[tuple[Pair, Label]])
     """Every question, also one that was asked before, in the order they were put."""
@@ -167,8 +167,12 @@ class Learner:
         found = across(pairs_around(sample.hashes, rules, around), sample.groups)
         pool = compare(ready, found.select("first", "second").unique())
         logger.info("candidate pool: %d pairs around %d records", len(pool), len(around))
-        keys, hashes, groups = sample.keys, sample.hashes, sample.groups
-        return cls(ready, costs, sample.beliefs, keys, hashes, rules, pool, seeds, groups)
+        return cls(sample, costs, rules, pool, seeds)
+
+    @property
+    def prepared(self) -> Prepared:
+        """The records."""
+        return self.sample.prepared
 
     def add_known(self, known: pl.DataFrame | None) -> None:
         """Take labels had already; pairs of records that are not here are passed over."""
@@ -194,8 +198,8 @@ class Learner:
         """The weights that the labels so far suggest."""
         compared, answers, trust = self._labelled()
         if not len(compared):
-            return believed(self.beliefs, len(self.prepared.fields))
-        return fit(self.beliefs, compared, answers, trust)
+            return self.sample.believed
+        return fit(self.sample.beliefs, compared, answers, trust)
 
     def _labelled(self) -> tuple[Compared, npt.NDArray[np.bool_], Floats]:
         """The pairs with an answer, ordered by pair; unsure is none."""
@@ -219,9 +223,8 @@ class Learner:
     def near(self) -> Neighbourhood:
         """What clustering sees around the seeds, as it is first asked for, and around pairs labelled by then."""
         others = np.unique(np.array(self._for_the_curve(), dtype=np.int32))
-        return neighbourhood(
-            self.prepared, self.hashes, self.rules, self.weights(), self.pool, self.seeds, others, self.groups
-        )
+        hashes, groups = self.sample.hashes, self.sample.groups
+        return neighbourhood(self.prepared, hashes, self.rules, self.weights(), self.pool, self.seeds, others, groups)
 
     def curve(self, heights: Floats) -> Curve:
         """What the heights of the pairs in `near` are worth, by the labels that were drawn for their score.
@@ -244,7 +247,7 @@ class Learner:
         """What was learned."""
         weights = self.weights()
         cut, quality = self._cut(weights)
-        ids = self.prepared.record_ids
+        ids, keys = self.prepared.record_ids, self.sample.keys
         labels = labels_frame(
             [(ids[a], ids[b]) for (a, b), _ in self.asked],
             [label.answer for _, label in self.asked],
@@ -255,7 +258,7 @@ class Learner:
         )
         return Model(
             fields=self.prepared.fields,
-            rules=tuple(tuple((self.keys[k].column, self.keys[k].name) for k in rule) for rule in self.rules),
+            rules=tuple(tuple((keys[k].column, keys[k].name) for k in rule) for rule in self.rules),
             weights=weights,
             uniqueness=tuple(round(u, 6) for u in self.prepared.uniqueness),
             cut=cut,
@@ -319,9 +322,9 @@ class Learner:
         right = np.zeros(len(compared), dtype=bool)
         for f in range(folds):
             seen, held = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
-            weights = fit(self.beliefs, compared.take(seen), answers[seen], trust[seen])
+            weights = fit(self.sample.beliefs, compared.take(seen), answers[seen], trust[seen])
             right[held] = (weights.chance(compared.take(held)) >= cut) == answers[held]
-        before = believed(self.beliefs, len(self.prepared.fields)).chance(compared) >= cut
+        before = self.sample.believed.chance(compared) >= cut
         return {
             "labels_predicted": round(float(right.mean()), 4),
             "labels_predicted_without_learning": round(float((before == answers).mean()), 4),
