@@ -121,12 +121,15 @@ def _reading(rows: pl.DataFrame) -> list[str]:
 
 
 def _card(row: Mapping[str, Any]) -> Card:
+    # A summary speaks of these itself.
+    untold = (
+        {} if row["summary"] else {"mean purchases so far": "mean_frequency", "days since last": "mean_recency_days"}
+    )
     facts = {
         "customers": f"{words.count(row['customers'])} ({words.percent(row['share'])})",
         "of the value": words.percent(row["value_share"]),
         "mean spend so far": words.money(row["mean_spend"]),
-        "mean purchases so far": _number(row["mean_frequency"]),
-        "days since last purchase": _number(row["mean_recency_days"]),
+        **{name: _number(row[column]) for name, column in untold.items()},
         f"quiet for {ACTIVE_DAYS} days": words.percent(row["lapsed_share"]),
         "mean churn": words.percent(row["churn"]),
         "spends more on": row["top_categories"] or words.NONE,
