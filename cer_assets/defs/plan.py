@@ -111,13 +111,24 @@ def load_steps(home: Home, feed: Feed, drops: Sequence[Drop], total: int) -> lis
         return []
     assets = (AssetKey(["raw", feed.feed]),)
     why = f"{feed.feed}: {len(drops)} of {total} drops are new or were replaced"
-    # What is there and what was loaded before: a drop that went from A to B and back to A must be loaded a third time.
-    marks = sorted((d.name, d.bytes, d.path.stat().st_mtime_ns) for d in drops)
-    states = json.dumps([marks, sorted(_entered(home, feed).items()), feed.version])
+    ledger = home.ledger(feed.feed)
     if feed.partitions != "daily":
-        return [Step(LOAD, assets, why=why, states=states)]
-    spans = stretches(sorted({d.day for d in drops}))
-    return [Step(LOAD, assets, str(first), str(last), why, states) for first, last in spans]
+        return [Step(LOAD, assets, why=why, states=_states(feed, drops, ledger))]
+    steps: list[Step] = []
+    for first, last in stretches(sorted({d.day for d in drops})):
+        states = _states(feed, [d for d in drops if first <= d.day <= last], ledger)
+        steps.append(Step(LOAD, assets, str(first), str(last), why, states))
+    return steps
+
+
+def _states(feed: Feed, drops: Sequence[Drop], ledger: pl.DataFrame) -> str:
+    """What is there of some days and what was loaded of them before.
+
+    A drop that went from A to B and back to A must be loaded a third time; a load of other days changes nothing here.
+    """
+    marks = sorted((d.name, d.bytes, d.path.stat().st_mtime_ns) for d in drops)
+    before = ledger.filter(pl.col("delivered_on").is_in([d.day for d in drops]))
+    return json.dumps([marks, sorted(before.select("file", "fingerprint", "layout").iter_rows()), feed.version])
 
 
 def newest_day(home: Home) -> dt.date | None:
