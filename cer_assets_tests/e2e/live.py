@@ -81,7 +81,7 @@ class Live:
         assert "errors" not in found, found["errors"]
         return found["data"]
 
-    def wait(self, what: str, happened: Callable[[], Any], seconds: float = 240) -> Any:
+    def wait(self, what: str, happened: Callable[[], Any], seconds: float = 360) -> Any:
         """What `happened` returns once it returns something."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from cer_assets.sample import broken_drop, next_day_drop
+from cer_assets_tests.conftest import copied
 from cer_assets_tests.e2e.live import Live
 
-FIRST, SECOND, THIRD = (dt.date(2018, 1, day) for day in (1, 2, 3))
+# A day lies between the second and the third, so that each is loaded by a run of its own.
+FIRST, SECOND, THIRD = (dt.date(2018, 1, day) for day in (1, 2, 4))
 
 
 def figure(materialization: dict, label: str) -> int:
@@ -25,7 +27,17 @@ def settled(live: Live) -> bool:
     return live.idle() and any("everything stands on" in reason for reason in live.skip_reasons("catch_up")[:1])
 
 
-@pytest.mark.xdist_group("live")
+@pytest.fixture(scope="module")
+def broken(live: Live, home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A drop with some broken rows and one of which half is broken, there from one moment to the next."""
+    aside = tmp_path_factory.mktemp("broken")
+    copied(home / "sample_truth", aside / "sample_truth")
+    broken_drop(aside, SECOND, 0.03)
+    broken_drop(aside, THIRD, 0.5)
+    for file in sorted((aside / "landing" / "transactions").iterdir()):
+        file.rename(home / "landing" / "transactions" / file.name)
+
+
 def test_a_days_drop_becomes_recommendations_with_no_hand_on_anything(live: Live, home: Path) -> None:
     next_day_drop(home, FIRST)
     live.wait("the drop to be loaded", lambda: live.materialization("raw/transactions", str(FIRST)))
@@ -36,17 +48,15 @@ def test_a_days_drop_becomes_recommendations_with_no_hand_on_anything(live: Live
     live.wait("everything to come to rest", lambda: settled(live))
 
 
-@pytest.mark.xdist_group("live")
-def test_a_drop_with_some_broken_rows_is_loaded_and_its_rejects_counted(live: Live, home: Path) -> None:
-    broken_drop(home, SECOND, 0.03)
+@pytest.mark.usefixtures("broken")
+def test_a_drop_with_some_broken_rows_is_loaded_and_its_rejects_counted(live: Live) -> None:
     loaded = live.wait("the drop to be loaded", lambda: live.materialization("raw/transactions", str(SECOND)))
     assert figure(loaded, "rejected") > 0
     assert figure(loaded, "delivered") == figure(loaded, "rejected") + figure(loaded, "dagster/partition_row_count")
 
 
-@pytest.mark.xdist_group("live")
+@pytest.mark.usefixtures("broken")
 def test_a_drop_that_fails_a_blocking_check_stops_there_and_says_why(live: Live, home: Path) -> None:
-    broken_drop(home, THIRD, 0.5)
     live.wait("the drop to be loaded", lambda: live.materialization("raw/transactions", str(THIRD)))
     failed = live.wait("the check to fail", lambda: refused(live))
     assert str(THIRD) in failed["evaluation"]["description"]
@@ -56,14 +66,11 @@ def test_a_drop_that_fails_a_blocking_check_stops_there_and_says_why(live: Live,
     )
     assert live.materialization("recommend/recommendations", str(THIRD)) is None
 
-    for broken in (home / "landing" / "transactions").glob(f"{THIRD}*"):
-        broken.unlink()
-    next_day_drop(home, THIRD)
+    broken_drop(home, THIRD, 0)
     live.wait("recommendations", lambda: live.materialization("recommend/recommendations", str(THIRD)))
 
 
 @pytest.mark.browser
-@pytest.mark.xdist_group("live")
 @pytest.mark.skipif(not Path("/usr/bin/chromedriver").exists(), reason="needs Debian's chromium and chromium-driver")
 @pytest.mark.parametrize(
     ("page", "path", "words"),
