@@ -21,10 +21,9 @@ PRIOR_BASKETS = 10
 # A customer's rhythm starts from everyone's, weighed as this many days with a visit.
 PRIOR_DAYS = 5
 
-# A taste starts from everyone's, weighed as the spend of this many baskets of mean size; a fact about a household
-# as if one household like everyone's had answered too.
-PRIOR_TASTE = 50
-PRIOR_FACT = 1
+# A taste starts from everyone's, weighed as the spend of this many customers of mean spend; a fact about a household
+# as if so many households like everyone's had answered too.
+PRIOR = 1.5
 
 OTHER, UNKNOWN = "other", "unknown"
 BETWEEN = ": "
@@ -92,7 +91,7 @@ def preference_features(
 
     Args:
         tastes: `segment.tastes` of one day.
-        habits: `segment.habits` of that day: customer_id, visits.
+        habits: `segment.habits` of that day, of which customer_id is read.
         facts: `customer.demographics`: customer_id and a column of classes for each fact; may be empty.
         names: the features wanted, as an earlier model had them; all there are unless given. A class that is not
             among them counts under `other` of its facet, where that is.
@@ -101,7 +100,7 @@ def preference_features(
         A row per customer of `habits`, ordered by customer_id, without nulls: customer_id and a Float64 column for each
         class, named `facet: class`, ordered by name: the square root of the class's share of its facet.
     """
-    customers = habits.select("customer_id", pl.col("visits").cast(pl.Float64)).sort("customer_id")
+    customers = habits.select("customer_id").sort("customer_id")
     long = pl.concat([_spend(tastes, customers), _answers(facts, customers)])
     feature = pl.concat_str("facet", "class", separator=BETWEEN)
     if names is None:
@@ -117,18 +116,15 @@ def preference_features(
     facets: dict[str, list[str]] = {}
     for name in names:
         facets.setdefault(name.split(BETWEEN)[0], []).append(name)
-    priors = {facet: PRIOR_TASTE if facet in WEIGHTS else PRIOR_FACT for facet in facets}
-    return wide.select("customer_id", *(share for f, columns in facets.items() for share in _roots(columns, priors[f])))
+    return wide.select("customer_id", *(share for columns in facets.values() for share in _roots(columns)))
 
 
 def _spend(tastes: pl.DataFrame, customers: pl.DataFrame) -> pl.DataFrame:
-    """Spend in baskets of mean size: customer_id, facet, class, units."""
+    """Spend, in that of a mean customer: customer_id, facet, class, units."""
     spent = tastes.join(customers, on="customer_id", how="semi").with_columns(pl.col("amount").cast(pl.Decimal(18, 2)))
     total = pl.col("amount").sum().over("facet").cast(pl.Float64)
-    visits = customers["visits"].sum()
-    return spent.select(
-        "customer_id", "facet", "class", (pl.col("amount").cast(pl.Float64) * visits / total).alias("units")
-    )
+    units = pl.col("amount").cast(pl.Float64) * customers.height / total
+    return spent.select("customer_id", "facet", "class", units.alias("units"))
 
 
 def _answers(facts: pl.DataFrame, customers: pl.DataFrame) -> pl.DataFrame:
@@ -142,12 +138,12 @@ def _answers(facts: pl.DataFrame, customers: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _roots(columns: Sequence[str], prior: float) -> list[pl.Expr]:
+def _roots(columns: Sequence[str]) -> list[pl.Expr]:
     """Square roots of the shares of one facet's classes."""
     own = pl.sum_horizontal(pl.col(columns))
     everyone = pl.sum_horizontal(pl.col(column).sum() for column in columns)
     return [
-        ((pl.col(column) + prior * pl.col(column).sum() / everyone) / (own + prior)).sqrt().fill_nan(0.0).alias(column)
+        ((pl.col(column) + PRIOR * pl.col(column).sum() / everyone) / (own + PRIOR)).sqrt().fill_nan(0.0).alias(column)
         for column in columns
     ]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from cer_assets.segment import behaviour_features, preference_features
-from cer_assets.segment.features import WEEK, weights
+from cer_assets.segment.features import PRIOR, WEEK, weights
 from cer_assets_tests.segment.shops import AS_OF, CATALOGUE, LINES, START, Counts, catalogue, counts, lines, town
 
 TOWN = town(60)
@@ -228,8 +228,8 @@ def test_a_household_of_which_nothing_is_known_is_like_everyone() -> None:
     facts = pl.DataFrame({"customer_id": ["r0", "r1", "s0"], "age": ["65+", "65+", "19-24"], "kids": [None, None, "2"]})
     features = tastes_of(COUNTS, facts)
     old = dict(features.select("customer_id", pl.col("age: 65+") ** 2).iter_rows())
-    assert old["r0"] == pytest.approx((1 + 2 / 3) / 2)
-    assert old["s0"] == pytest.approx(1 / 3)
+    assert old["r0"] == pytest.approx((1 + PRIOR * 2 / 3) / (1 + PRIOR))
+    assert old["s0"] == pytest.approx(PRIOR * 2 / 3 / (1 + PRIOR))
     assert old["l0"] == pytest.approx(2 / 3)
     assert features["kids: 2"].unique().to_list() == [1.0]
 

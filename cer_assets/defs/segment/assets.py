@@ -43,7 +43,7 @@ _ORIGINS: dict[Kind, list[Origin]] = {
     "behaviour": [("segment/habits", name) for name in _HABIT],
     "preference": [
         *[("segment/tastes", name) for name in ("facet", "class", "amount")],
-        ("segment/habits", "visits"),
+        ("segment/habits", "customer_id"),
         *[("customer/demographics", name) for name in _FACT],
     ],
 }
