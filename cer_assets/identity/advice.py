@@ -13,7 +13,7 @@ from cer_assets.identity.curve import wilson
 from cer_assets.identity.labels import PAIR, RULE, TEACHES, agreement, standing
 from cer_assets.identity.queue import SURE, Board, HasCut, decisions, on_positions, said_by_people
 
-UNCERTAIN = 0.1
+UNCERTAIN_FROM = 0.1
 """A decision is uncertain while its chance of being wrong is at least this."""
 
 RECENT = 50
@@ -119,7 +119,7 @@ def stop_advice(
     """
     board = Board.of(edges, links, labels)
     found = decisions(board, model.cut).filter("open")
-    uncertain = found.filter(pl.col("wrong") >= UNCERTAIN)
+    uncertain = found.filter(pl.col("wrong") >= UNCERTAIN_FROM)
     surprise = _surprises(board, labels, model.cut, learned_from)
     next_ones = found.head(batch)["information"]
     trust = (surprise["surprises"] + 1) / (surprise["expected_surprises"] + 1)

@@ -8,7 +8,6 @@ else of the package is loaded there: somebody waits for it.
 
 import itertools
 import json
-import logging
 import os
 import random
 import subprocess
@@ -24,8 +23,6 @@ import numpy as np
 if TYPE_CHECKING:
     from cer_assets.identity.fields import MatchField
 
-logger = logging.getLogger(__name__)
-
 MOST_RECORDS = 1_000
 """dedupe stores every pair that each of its predicates covers: time and memory grow with the square of the records."""
 
@@ -34,7 +31,6 @@ MOST_PAIRS = 2_000
 
 PAIRS_PER_RECORD = 25
 """A predicate of dedupe's that brings more pairs per record is left out: it separates nobody and fills the memory."""
-
 
 _PLACE = "place in the list of records"
 

@@ -1,6 +1,5 @@
 """Why two records score as they do, and where a customer would come apart; nothing is scored or linked here."""
 
-import logging
 from collections.abc import Sequence
 
 import duckdb
@@ -14,8 +13,6 @@ from cer_assets.identity.learn import logistic
 from cer_assets.identity.model import Model
 from cer_assets.identity.prepare import Prepared, fill, prepared
 from cer_assets.identity.resolve import EDGE_FLOOR
-
-logger = logging.getLogger(__name__)
 
 PRIOR = ("prior", "any two records that share a block key")
 """What the model's bias is called where each comparison has a name and a level."""
