@@ -13,11 +13,12 @@ from cer_assets.insight.report.tables import Tables, columns_of
 NAME, TITLE = "trust", "Can the figures be believed?"
 QUESTION = "When the models said 30 in 100, how many was it?"
 EVENTS = {
-    "churn": "staying away for {} days",
-    "purchase": "buying within {} days",
+    "churn": "staying away for",
+    "purchase": "buying within",
     "response": "answering a campaign",
+    "next_category": "buying in a category within",
 }
-"""What a model's probability is of."""
+"""What a model's probability is of, up to its number of days."""
 CLOSE, FAIR = 0.03, 0.07
 """A mean gap between what was expected and what happened, below which figures are called close, or fair."""
 
@@ -85,14 +86,8 @@ def calibration(tables: Tables) -> pl.DataFrame:
 
 
 def _event(model: str, horizon: int | None) -> str:
-    known = EVENTS.get(model)
-    if known:
-        return (
-            known.format(horizon)
-            if horizon is not None
-            else known.replace(" for {} days", "").replace(" within {} days", "")
-        )
-    return model.replace("_", " ") + (f" ({horizon} days)" if horizon is not None else "")
+    event = EVENTS.get(model, model.replace("_", " "))
+    return event if horizon is None else f"{event} {horizon} days"
 
 
 def verdict(bins: pl.DataFrame) -> str:
@@ -138,7 +133,7 @@ def calibration_chart(bins: pl.DataFrame) -> alt.ConcatChart:
         bins: the frame of `calibration`.
     """
     panels: list[alt.LayerChart] = []
-    for rows in bins.partition_by("event", maintain_order=True)[:4]:
+    for rows in bins.partition_by("event", maintain_order=True):
         top = min(1.0, max(0.1, *rows["predicted"], *rows["observed"], *rows["high"].drop_nulls()) * 1.04)
         scale, axis = alt.Scale(domain=[0, top], nice=False), alt.Axis(format=PERCENT, tickCount=4)
         x = alt.X("predicted:Q", title="expected", scale=scale, axis=axis)
