@@ -19,6 +19,9 @@ from cer_assets.value.counts import Counts, gauss_legendre
 from cer_assets.value.histories import Floats, Histories
 from cer_assets.value.optimum import maximum_likelihood
 
+# From here on customers hardly differ in their probability to leave, and a 2F1 of it overflows.
+ALIKE = 200.0
+
 STARTS = ((1.0, 1.0, 1.0, 1.0), (0.4, 3.0, 1.0, 3.0), (1.0, 1.0, 0.1, 5.0))
 
 
@@ -52,9 +55,9 @@ class BGNBD:
         )
         return np.where(x > 0, np.exp(-np.logaddexp(0, log_odds_left)), 1.0)
 
-    def counts(self, histories: Histories, weeks: float) -> Counts:
-        """What is known of the number of purchases in the `weeks` after T."""
-        active = self.p_active(histories)
+    def counts(self, histories: Histories, weeks: float, active: Floats | None = None) -> Counts:
+        """What is known of the number of purchases in the `weeks` after T; `p_active`, if known, is not found again."""
+        active = self.p_active(histories) if active is None else active
         silent = self._p_silent_if_active(histories, weeks)
         return Counts(
             p_none=1 - active * (1 - silent),
@@ -70,6 +73,9 @@ class BGNBD:
     def _mean_if_active(self, histories: Histories, weeks: float) -> Floats:
         """Equation 10 of the paper without its denominator, which is 1 / P(active)."""
         r, b, x = self.r, self.b, histories.x
+        if self.a > ALIKE:
+            leaves = self.a / (self.a + b + x)
+            return -np.expm1(-(r + x) * np.log1p(leaves * weeks / (self.alpha + histories.T))) / leaves
         # The equation is 0/0 at a = 1 and at a + b + x = 1; a step aside costs nothing visible.
         a = self.a + 1e-6 if abs(self.a - 1) < 1e-6 else self.a
         c = a + b + x - 1
@@ -90,7 +96,10 @@ class BGNBD:
         c = a + b + x + 1
         z = u / elapsed
         stays = (b + x) / (a + b + x)
-        pfaff = np.exp(-a * np.log1p(z)) * hyp2f1(a, a + b - r - 1, c, z / (1 + z))
+        if a > ALIKE:
+            pfaff = np.exp(-(r + x + 2) * np.log1p(a / (a + b + x) * z))
+        else:
+            pfaff = np.exp(-a * np.log1p(z)) * hyp2f1(a, a + b - r - 1, c, z / (1 + z))
         rate_squared = (r + x) * (r + x + 1) / elapsed**2
         return np.sum(2 * u * rate_squared * stays * pfaff * weight, axis=1)
 

@@ -1,11 +1,14 @@
 """Charts of customer value, each from one table, as altair charts; nothing is drawn to a file here.
 
-Every chart holds sums over customers, never a customer's own row.
+Every chart holds sums over customers, never a customer's own row; but `clv_history` shows some under a letter, and
+`customer_history` the one it is asked for.
 """
 
 import altair as alt
 import numpy as np
 import polars as pl
+
+from cer_assets.value.trajectory import examples, over_time
 
 WIDTH = 420
 HEIGHT = 300
@@ -134,3 +137,48 @@ def backtest_intervals(backtest: pl.DataFrame) -> alt.HConcatChart:
         value = base.mark_point(filled=True, size=60).encode(x=alt.X("value:Q", scale=scale))
         panels.append(alt.LayerChart(layer=[interval, value]).properties(width=WIDTH // 3, height=HEIGHT // 3))
     return alt.hconcat(*panels, title=title)
+
+
+def clv_history(clv: pl.DataFrame) -> alt.HConcatChart:
+    """Expected spend day by day: its quantiles over customers, and some customers under a letter.
+
+    Args:
+        clv: `value.clv` of several days and one horizon; rows without a figure are left out.
+    """
+    over_customers = (
+        alt.Chart(over_time(clv), title="All customers")
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("as_of:T", title=None),
+            y=alt.Y("spend:Q", title="expected spend"),
+            color=alt.Color("quantile:N", title="customers"),
+        )
+    )
+    some = alt.Chart(examples(clv), title="Customers of each fifth").encode(x=alt.X("as_of:T", title=None))
+    interval = some.mark_area(opacity=0.15).encode(y="low:Q", y2="high:Q", color="customer:N")
+    line = some.mark_line(point=True).encode(
+        y=alt.Y("expected_spend:Q", title="expected spend, 10th to 90th percentile"),
+        color=alt.Color("customer:N", title="customer"),
+    )
+    panels = [over_customers, alt.LayerChart(layer=[interval, line])]
+    return (
+        alt.hconcat(*(panel.properties(width=WIDTH, height=HEIGHT) for panel in panels))
+        .resolve_scale(color="independent")
+        .properties(title="How expected spend went")
+    )
+
+
+def customer_history(clv: pl.DataFrame, customer_id: str) -> alt.LayerChart:
+    """One customer's expected spend day by day with its interval, for who may see that customer.
+
+    Args:
+        clv: `value.clv` of several days and one horizon.
+        customer_id: whose.
+    """
+    own = clv.filter(pl.col("customer_id") == customer_id).drop_nulls("expected_spend").sort("as_of")
+    base = alt.Chart(own.select("as_of", "expected_spend", "low", "high"), title="Expected spend").encode(
+        x=alt.X("as_of:T", title=None)
+    )
+    interval = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", title="10th to 90th percentile"), y2="high:Q")
+    line = base.mark_line(point=True).encode(y="expected_spend:Q")
+    return alt.LayerChart(layer=[interval, line]).properties(width=WIDTH, height=HEIGHT)

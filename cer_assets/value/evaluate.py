@@ -1,19 +1,18 @@
-"""How well lifetime value was foretold: models and naive rules against what customers then spent."""
+"""How well lifetime value was foretold: candidates and naive rules against what customers then spent."""
 
-from collections.abc import Callable, Mapping
 from datetime import date
 
 import numpy as np
 import polars as pl
-from scipy.stats import rankdata
 
-from cer_assets.value import clv
-from cer_assets.value.histories import Floats, customer_histories
+from cer_assets.value.calendar import Calendar, day_number
+from cer_assets.value.candidates import Candidate
+from cer_assets.value.clv import FIT_AT_MOST, fit
+from cer_assets.value.histories import Floats, Past
+from cer_assets.value.metrics import METRICS, share, with_interval
+from cer_assets.value.rolling import OUTSIDE, Period, judge
 
-Metric = Callable[[Floats, Floats], float]
-Row = tuple[str, str, float | None, float | None, float | None]
-
-RULES = ("own_rate", "spend_so_far")
+Row = tuple[str, str, float | None, float | None, float | None, bool]
 
 SCHEMA = {
     "model": pl.String,
@@ -21,34 +20,34 @@ SCHEMA = {
     "value": pl.Float64,
     "low": pl.Float64,
     "high": pl.Float64,
+    "chosen": pl.Boolean,
 }
 
-# Nine bootstrap intervals in ten hold the figure of the population the customers are drawn from.
-TAIL = 0.05
+SPEND_SO_FAR = "spend_so_far"
 
 
 def backtest(purchases: pl.DataFrame, cut: date, end: date, *, seed: int = 0, resamples: int = 200) -> pl.DataFrame:
-    """Judge models fitted up to a day by what their customers spent in the days after it.
+    """Judge what was fitted up to a day by what its customers spent in the days after it.
 
-    All are judged on the same customers: those with a figure at `cut`, whatever they did later.
-    Beside the models stand two rules without a model: `own_rate`, each customer's spend per day
-    since the first purchase goes on, and `spend_so_far`, each customer's spend goes on at the pace
-    of the whole observation (for ranking the same as the amount spent so far).
+    All are judged on the same customers: those with a figure at `cut`, whatever they did later, or a random sample of
+    25,000 of them. Beside the candidates stands `spend_so_far`: each customer's spend goes on at the pace of the whole
+    observation (for ranking the same as the amount spent so far). `own_rate`, each customer's spend per day since the
+    first purchase goes on, is a rule without a model too.
 
     Args:
         purchases: `value.purchases` from the first day to `end` at least.
-        cut: the last day the models see.
+        cut: the last day that is known when fitting and choosing.
         end: the last day they are judged on.
         seed: of the bootstrap.
         resamples: bootstrap samples of customers.
 
     Returns:
-        model, metric, value, low, high (90 % percentile bootstrap over customers), with metrics
-        `mae` (money), `spearman`, `top_decile_lift` (spend of the tenth with the highest figures
-        over a tenth of all spend), `bias` (sum of figures over sum of spend, less 1), for the
-        models `coverage` (share of customers whose spend fell between low and high, `INTERVAL` if
-        they are right), and under model `all` `customers` and `with_figure` (the share of customers
-        that had one). A metric that does not exist (say a bias where nobody bought) is null.
+        model, metric, value, low, high (90 % percentile bootstrap over customers), chosen (whether earlier periods
+        chose this candidate at `cut`), with metrics `mae` (money), `spearman`, `top_decile_lift` (spend of the tenth
+        with the highest figures over a tenth of all spend), `bias` (sum of figures over sum of spend, less 1),
+        `coverage` (share of customers whose spend fell between low and high: four in five if they are right), and
+        under model `all` `customers` and `with_figure` (the share of customers that had one). A metric that does not
+        exist (say a bias where nobody bought) is null.
 
         Where nobody had a figure at `cut`, only those two rows.
 
@@ -57,117 +56,55 @@ def backtest(purchases: pl.DataFrame, cut: date, end: date, *, seed: int = 0, re
     """
     if end <= cut:
         raise ValueError(f"end {end} must come after cut {cut}")
-    known = len(customer_histories(purchases, cut))
-    judged = _judged_customers(purchases, cut, end)
-    population: list[Row] = [
-        ("all", "customers", float(len(judged)), None, None),
-        ("all", "with_figure", len(judged) / known if known else None, None, None),
+    days = (end - cut).days
+    model = fit(purchases, cut, horizon_days=days)
+    calendar = Calendar.of(purchases, end, FIT_AT_MOST)
+    past = Past(calendar, day_number(cut))
+    period = judge(calendar, day_number(cut), days, model.parts) if model.parts else None
+    judged = len(period.actual) if period else 0
+    rows: list[Row] = [
+        ("all", "customers", float(judged), None, None, False),
+        ("all", "with_figure", judged / len(past) if len(past) else None, None, None, False),
     ]
-    figures = [] if judged.is_empty() else _figures(judged, seed, resamples)
-    rows = population + figures
+    if period:
+        return pl.concat(
+            [
+                pl.DataFrame(rows, schema=SCHEMA, orient="row"),
+                measured(period, model.model, model.levels, seed=seed, resamples=resamples),
+            ]
+        )
     return pl.DataFrame(rows, schema=SCHEMA, orient="row").fill_nan(None)
 
 
-def _figures(judged: pl.DataFrame, seed: int, resamples: int) -> list[Row]:
-    """Every metric of every model and rule on the customers of `_judged_customers`."""
+def measured(
+    period: Period, chosen: Candidate | None, levels: tuple[float, float], *, seed: int = 0, resamples: int = 50
+) -> pl.DataFrame:
+    """Every metric of every candidate in a period, with its interval: rows of `backtest`.
+
+    Args:
+        period: what was fitted, and what came.
+        chosen: the candidate in use; its interval lies at `levels`, those of the others where their models say.
+        levels: see `CLVModel`.
+        seed: of the bootstrap.
+        resamples: bootstrap samples of customers; all candidates share them.
+    """
     # Drawn by row number in the order of customer_id: the same samples whatever the rows' order.
     generator = np.random.default_rng(seed)
-    samples = generator.integers(len(judged), size=(resamples, len(judged)))
-    actual = judged["actual"].to_numpy()
+    samples = generator.integers(len(period.actual), size=(resamples, len(period.actual)))
+    actual = period.actual
+    figures: dict[str, Floats] = {each: period.figure(each) for each in period.parts.candidates}
+    figures[SPEND_SO_FAR] = period.outlook.spend_so_far / period.outlook.observed_days * period.days
     rows: list[Row] = [
-        (name, metric, *_with_interval(function, judged[name].to_numpy(), actual, samples))
-        for name in (*clv.COUNT_MODELS, *RULES)
+        (name, metric, *with_interval(function, figure, actual, samples), name == chosen)
+        for name, figure in figures.items()
         for metric, function in METRICS.items()
     ]
-    for name in clv.COUNT_MODELS:
-        hit = judged[f"{name}_hit"].to_numpy().astype(np.float64)
-        rows.append((name, "coverage", *_with_interval(_share, hit, actual, samples)))
-    return rows
-
-
-def _judged_customers(purchases: pl.DataFrame, cut: date, end: date) -> pl.DataFrame:
-    """Customers with a figure at `cut`, in the order of customer_id.
-
-    Columns: customer_id, actual (spend in the test window), one column a model or rule, and for a
-    model whether the actual spend fell into its interval (`<model>_hit`).
-    """
-    horizon = (end - cut).days
-    judged = _naive_rules(purchases, cut, horizon).join(
-        _spend_between(purchases, cut, end), on="customer_id", how="left", maintain_order="left"
-    )
-    judged = judged.with_columns(pl.col("actual").fill_null(0.0))
-    hit = pl.col("actual").is_between("low", "high")
-    for name in clv.COUNT_MODELS:
-        figures = clv.fit(purchases, cut, counts=name).predict(purchases, cut, horizon)
-        judged = (
-            judged.join(figures, on="customer_id", how="inner", maintain_order="left")
-            .filter(pl.col("reason").is_null())
-            .with_columns(pl.col("expected_spend").alias(name), hit.alias(f"{name}_hit"))
-            .drop([column for column in clv.COLUMNS if column != "customer_id"])
+    for name in period.parts.candidates:
+        low, high = levels if name == chosen else (OUTSIDE, 1 - OUTSIDE)
+        inside = (actual >= period.outlook.quantile(name, period.days, low)) & (
+            actual <= period.outlook.quantile(name, period.days, high)
         )
-    return judged
-
-
-def _spend_between(purchases: pl.DataFrame, cut: date, end: date) -> pl.DataFrame:
-    """Net spend of each customer after `cut` up to `end`: customer_id, actual Float64."""
-    amount = pl.col("amount").cast(pl.Decimal(18, 2)).sum().cast(pl.Float64)
-    return (
-        purchases.filter((pl.col("ordered_on") > cut) & (pl.col("ordered_on") <= end))
-        .group_by("customer_id")
-        .agg(amount.alias("actual"))
-    )
-
-
-def _naive_rules(purchases: pl.DataFrame, cut: date, horizon: int) -> pl.DataFrame:
-    """What goes on as before: customer_id, own_rate and spend_so_far, money in the horizon."""
-    days_since_first = (pl.lit(cut) - pl.col("first_ordered_on")).dt.total_days() + 1
-    observed = (pl.lit(cut) - pl.col("first_ordered_on").min()).dt.total_days() + 1
-    return customer_histories(purchases, cut).select(
-        "customer_id",
-        (pl.col("spend") / days_since_first * horizon).alias("own_rate"),
-        (pl.col("spend") / observed * horizon).alias("spend_so_far"),
-    )
-
-
-def _with_interval(metric: Metric, figure: Floats, actual: Floats, samples: np.ndarray) -> tuple[float, float, float]:
-    """A metric's value, and the limits of its bootstrap interval."""
-    drawn = np.array([metric(figure[sample], actual[sample]) for sample in samples])
-    drawn = drawn[np.isfinite(drawn)]
-    if not len(drawn):
-        return metric(figure, actual), np.nan, np.nan
-    low, high = np.quantile(drawn, [TAIL, 1 - TAIL])
-    return metric(figure, actual), float(low), float(high)
-
-
-def _mae(figure: Floats, actual: Floats) -> float:
-    return float(np.abs(figure - actual).mean())
-
-
-def _spearman(figure: Floats, actual: Floats) -> float:
-    """Correlation of ranks, ties at their mean rank; no number where either is constant."""
-    ranks = [rankdata(values) - (len(values) + 1) / 2 for values in (figure, actual)]
-    scale = np.sqrt(np.sum(ranks[0] ** 2) * np.sum(ranks[1] ** 2))
-    return float(np.sum(ranks[0] * ranks[1]) / scale) if scale > 0 else np.nan
-
-
-def _top_decile_lift(figure: Floats, actual: Floats) -> float:
-    top = np.argsort(-figure, kind="stable")[: max(1, len(figure) // 10)]
-    mean = actual.mean()
-    return float(actual[top].mean() / mean) if mean > 0 else np.nan
-
-
-def _bias(figure: Floats, actual: Floats) -> float:
-    total = actual.sum()
-    return float(figure.sum() / total - 1) if total > 0 else np.nan
-
-
-def _share(hit: Floats, _: Floats) -> float:
-    return float(hit.mean())
-
-
-METRICS: Mapping[str, Metric] = {
-    "mae": _mae,
-    "spearman": _spearman,
-    "top_decile_lift": _top_decile_lift,
-    "bias": _bias,
-}
+        rows.append(
+            (name, "coverage", *with_interval(share, inside.astype(np.float64), actual, samples), name == chosen)
+        )
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row").fill_nan(None)

@@ -64,7 +64,10 @@ class GammaGamma:
         shape = purchases**2 / (purchases / self.p + spread)
         scale = self.p * purchases / shape
         within = np.clip((probability - counts.p_none) / buys, 0, 1)
-        share = betaincinv(shape, self.p * n + self.q, within)
+        share = np.zeros_like(within)
+        # The dearest step by far, and zero stays zero.
+        buying = within > 0
+        share[buying] = betaincinv(shape[buying], (self.p * n + self.q)[buying], within[buying])
         return scale * (self.gamma + mean_spend * n) * share / (1 - share)
 
 

@@ -68,9 +68,9 @@ class ParetoNBD:
         ways = _log_ways(self._parameters, histories.x, moments, histories.T)
         return np.exp(ways[:, -1] - logsumexp(ways, axis=1))
 
-    def counts(self, histories: Histories, weeks: float) -> Counts:
-        """What is known of the number of purchases in the `weeks` after T."""
-        active = self.p_active(histories)
+    def counts(self, histories: Histories, weeks: float, active: Floats | None = None) -> Counts:
+        """What is known of the number of purchases in the `weeks` after T; `p_active`, if known, is not found again."""
+        active = self.p_active(histories) if active is None else active
         silent = self._p_silent_if_active(histories, weeks)
         return Counts(
             p_none=1 - active * (1 - silent),

@@ -11,6 +11,8 @@ from cer_assets.value.clv import fit
 def buckets_as_of(purchases: pl.DataFrame, day: date, horizon_days: int = 91) -> pl.DataFrame:
     """Cut buckets from nothing but what was known at the end of a day.
 
+    Value is foretold by Pareto/NBD x Gamma-Gamma, which needs no earlier periods to be chosen by.
+
     Args:
         purchases: `value.purchases`: customer_id, ordered_on, amount; later days are not looked at.
         day: the last day that counts.
@@ -21,4 +23,6 @@ def buckets_as_of(purchases: pl.DataFrame, day: date, horizon_days: int = 91) ->
     """
     known = purchases.filter(pl.col("ordered_on") <= day)
     spent = known.group_by("customer_id").agg(monetary=pl.col("amount").sum()).with_columns(as_of=pl.lit(day))
-    return bucket(customer_value(spent, fit(known, day).predict(known, day, horizon_days)))
+    return bucket(
+        customer_value(spent, fit(known, day, model="pareto_nbd x gamma_gamma").predict(known, day, horizon_days))
+    )

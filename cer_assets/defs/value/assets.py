@@ -6,36 +6,98 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from cer_assets.defs.io import model, picture, python_table, read, same_day, sql_assets_of, table
+from cer_assets.defs.io import code_of, model, picture, python_table, read, same_day, sql_assets_of, table
 from cer_assets.defs.partitions import as_days, refuse_hindsight
+from cer_assets.defs.provenance import CODE_VERSION, latest, tag
 from cer_assets.defs.resources import Home
-from cer_assets.value import CLVModel, backtest, bucket, customer_value, fit
+from cer_assets.value import (
+    CLVModel,
+    bucket,
+    customer_value,
+    earlier_periods,
+    fit,
+    models_of,
+    retrain_reason,
+    trajectory,
+)
 from cer_assets.value.buckets import NO_MOVES, migration
-from cer_assets.value.charts import backtest_intervals, bucket_sizes, clv_concentration, migration_grid, rfm_grid
+from cer_assets.value.charts import (
+    backtest_intervals,
+    bucket_sizes,
+    clv_concentration,
+    clv_history,
+    migration_grid,
+    rfm_grid,
+)
+from cer_assets.value.clv import HORIZONS
+from cer_assets.value.evaluate import measured
+from cer_assets.value.retrain import EVERY_DAYS
 
-BACKTEST_DAYS = 91
+HISTORY_WEEKS = 13
 BUCKET_HORIZON_DAYS = 91
 MIGRATION_DAYS = (1, 7, 28, 91)
 
 
-@model("value/clv_model", ins={"purchases": read("value/purchases")}, kinds=["scipy"])
-def clv_model(purchases: pl.DataFrame) -> dg.Output[CLVModel]:
-    """How often customers come back and how much they spend, by maximum likelihood on their purchases so far.
+class Training(dg.Config):
+    """When lifetime value is learned anew."""
 
-    The backtest refits it as of 13 weeks before the newest purchase and judges it on what came after, beside two rules
-    without a model.
-    """
-    learned = fit(purchases)
-    judged = backtest(purchases, learned.as_of - dt.timedelta(days=BACKTEST_DAYS), learned.as_of)
-    return dg.Output(
-        learned, metadata={"backtest": table(judged, most=60), "backtest plot": picture(backtest_intervals(judged))}
+    every_days: int = Field(
+        default=EVERY_DAYS, ge=0, description="Age in days at which a model is trained anew; 0 now."
     )
 
 
-class Horizon(dg.Config):
+@model("value/clv_model", ins={"purchases": read("value/purchases")}, kinds=["scipy", "scikitlearn"])
+def clv_model(
+    context: dg.AssetExecutionContext, config: Training, home: Home, purchases: pl.DataFrame
+) -> dg.Output[CLVModel]:
+    """How often customers come back and how much they spend: count models, boosted trees, and their blend.
+
+    Which of them is used is settled by the periods before the newest purchase: all are fitted as of their beginning and
+    judged on what came after. The model is kept from day to day while it does: it is trained anew when it is four weeks
+    old, when spend has left what it expected, when there are many more customers, or when its code changed.
+    """
+    live = _live_model(context, home)
+    why = (
+        "there was none that this code trained"
+        if live is None
+        else retrain_reason(live, purchases, None, config.every_days)
+    )
+    if live is not None and why is None:
+        return dg.Output(live, metadata={"trained": f"kept: trained on purchases until {live.as_of}", "why": live.why})
+    periods = earlier_periods(purchases)
+    learned = fit(purchases, periods=periods)
+    metadata: dict[str, dg.MetadataValue | str | None] = {
+        "trained": f"anew: {why}",
+        "why": learned.why or learned.reason,
+        "earlier periods": table(pl.DataFrame(learned.standings)) if learned.standings else "none was long enough",
+    }
+    if periods:
+        judged = measured(periods[0], learned.model, learned.levels)
+        weeks = [learned.as_of - dt.timedelta(days=7 * back) for back in range(HISTORY_WEEKS)]
+        history = trajectory(purchases, models_of(periods, learned), weeks)
+        metadata |= {
+            "newest period": table(judged, most=60),
+            "newest period plot": picture(backtest_intervals(judged)),
+            "as it would have been said then": picture(clv_history(history)),
+        }
+    return dg.Output(learned, metadata=metadata)
+
+
+def _live_model(context: dg.AssetExecutionContext, home: Home) -> CLVModel | None:
+    """The champion, if this version of the code trained it."""
+    name = "_".join(context.asset_key.path)
+    trained = tag(latest(context.instance, context.asset_key, None), CODE_VERSION)
+    if home.models.champion(name) is None or trained != code_of(context.asset_key.path[0]):
+        return None
+    return CLVModel.from_files(home.models.load(name))
+
+
+class Horizons(dg.Config):
     """How far ahead to look."""
 
-    horizon_days: int = Field(default=91, gt=0, description="Days after the as-of day that the figures are for.")
+    horizon_days: list[int] = Field(
+        default=list(HORIZONS), min_length=1, description="Days after the as-of day that the figures are for, each."
+    )
 
 
 _PURCHASE = [("value/purchases", "customer_id"), ("value/purchases", "ordered_on"), ("value/purchases", "amount")]
@@ -53,22 +115,57 @@ _PURCHASE = [("value/purchases", "customer_id"), ("value/purchases", "ordered_on
         "low": "10th percentile of the customer's spend.",
         "high": "90th percentile of the customer's spend.",
         "reason": "Why there is no figure; null where there is one.",
+        "model": "What made the expected spend; null where there is none.",
     },
     origins={"customer_id": [("value/purchases", "customer_id")]}
-    | dict.fromkeys(("expected_purchases", "expected_spend", "p_active", "low", "high", "reason"), _PURCHASE),
+    | dict.fromkeys(("expected_purchases", "expected_spend", "p_active", "low", "high", "reason", "model"), _PURCHASE),
     ins={"purchases": read("value/purchases"), "clv_model": read("value/clv_model")},
     daily=True,
     kinds=("scipy",),
 )
 def clv(
-    context: dg.AssetExecutionContext, config: Horizon, purchases: pl.DataFrame, clv_model: dict[str, bytes]
+    context: dg.AssetExecutionContext,
+    config: Horizons,
+    home: Home,
+    purchases: pl.DataFrame,
+    clv_model: dict[str, bytes],
 ) -> dg.Output[pl.DataFrame]:
     """Expected purchases and spend of every customer, with an interval, or the reason why there is no figure."""
-    learned = CLVModel.from_files(clv_model)
-    refuse_hindsight(as_days(context.partition_keys)[0], learned.as_of)
-    frame = pl.concat(learned.predict(purchases, day, config.horizon_days) for day in as_days(context.partition_keys))
-    reasons = frame.group_by("reason").len("customers").sort("customers", descending=True)
-    return dg.Output(frame, metadata={"concentration": picture(clv_concentration(frame)), "reasons": table(reasons)})
+    learned, wanted = CLVModel.from_files(clv_model), as_days(context.partition_keys)
+    refuse_hindsight(wanted[0], learned.as_of)
+    frame = pl.concat(learned.predict(purchases, day, config.horizon_days) for day in wanted)
+    newest = frame.filter(pl.col("as_of") == wanted[-1])
+    shown = newest.filter(pl.col("horizon_days") == _shown(config.horizon_days))
+    reasons = newest.group_by("horizon_days", "reason", "model").agg(
+        pl.len().alias("customers"), pl.col("expected_spend").sum(), pl.col("p_active").mean()
+    )
+    return dg.Output(
+        frame,
+        metadata={
+            "figures and reasons": table(reasons.sort("horizon_days", "customers", descending=[False, True])),
+            "why this model": learned.why or learned.reason or "",
+            "concentration": picture(clv_concentration(shown)),
+            "history": picture(clv_history(pl.concat([_weeks_before(home, shown), shown]))),
+        },
+    )
+
+
+def _shown(horizons: list[int]) -> int:
+    """The horizon of the charts: that of the buckets, or else the first."""
+    return BUCKET_HORIZON_DAYS if BUCKET_HORIZON_DAYS in horizons else horizons[0]
+
+
+def _weeks_before(home: Home, newest: pl.DataFrame) -> pl.DataFrame:
+    """`value.clv` of the same horizon some whole weeks before, where the lake has those days; no other day is read."""
+    if newest.is_empty() or not home.lake.exists("value.clv"):
+        return newest.clear()
+    day, horizon = newest["as_of"][0], newest["horizon_days"][0]
+    weeks = [day - dt.timedelta(days=7 * back) for back in range(1, HISTORY_WEEKS)]
+    held = home.lake.scan("value.clv").filter(pl.col("as_of").is_in(weeks), pl.col("horizon_days") == horizon).collect()
+    # A day of an earlier layout may lack a column.
+    return pl.concat(
+        [newest.clear(), held.select(column for column in newest.columns if column in held.columns)], how="diagonal"
+    )
 
 
 @python_table(

@@ -97,10 +97,10 @@ def checks() -> dg.Definitions:
             bounded(
                 "value/clv",
                 "most_have_a_figure",
-                "At least two in three customers have a figure.",
+                "At least two in three customers have a figure for the next 91 days.",
                 """
                 select avg(case when expected_spend is null then 0.0 else 1.0 end) as share_of_customers from value.clv
-                where as_of = (select max(as_of) from value.clv)
+                where as_of = (select max(as_of) from value.clv) and horizon_days = 91
                 """,
                 at_least=2 / 3,
             ),
