@@ -58,6 +58,18 @@ def with_other_segments_the_day_before(segments: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([before, segments])
 
 
+def rows_put_in(*rows: dict[str, object]) -> Change:
+    """A table of nothing but these rows, null where nothing is said."""
+    return lambda frame: pl.DataFrame(list(rows), schema=frame.schema)
+
+
+def judged(value: float) -> Change:
+    """What a model's Brier score was, beside a base rate of .1."""
+    of = {"as_of": dt.date(2017, 12, 31), "model": "churn", "horizon_days": 28, "metric": "brier"}
+    return rows_put_in(of | {"of": "churn", "value": value}, of | {"of": "base_rate", "value": 0.1})
+
+
+NEWEST = dt.date(2017, 12, 31)
 PLANTED: list[tuple[str, str, str, Change]] = [
     ("raw/transactions", "nothing_lost", "raw.transactions", without_first_row),
     ("raw/transactions", "keys_once", "raw.transactions", first_row_again),
@@ -115,6 +127,43 @@ PLANTED: list[tuple[str, str, str, Change]] = [
         "predict.churn",
         lambda frame: frame.with_columns(probability=pl.lit(None, pl.Float64)),
     ),
+    ("predict/purchase", "probability_or_reason", "predict.purchase", worth("probability", 1.5)),
+    (
+        "predict/response",
+        "probability_or_reason",
+        "predict.response",
+        rows_put_in({"as_of": NEWEST, "campaign_id": "k", "customer_id": "c"}),
+    ),
+    (
+        "predict/drivers",
+        "effects_add_up",
+        "predict.drivers",
+        rows_put_in(
+            {"as_of": NEWEST, "model": "churn", "horizon_days": 28, "customer_id": "one and the same", "effect": 1.0}
+        ),
+    ),
+    (
+        "predict/drift",
+        "customers_are_those_learned_from",
+        "predict.drift",
+        rows_put_in({"as_of": NEWEST, "model": "churn", "horizon_days": 28, "feature": "recency_days", "psi": 0.3}),
+    ),
+    ("predict/evaluation", "better_than_the_base_rate", "predict.evaluation", judged(0.11)),
+    (
+        "predict/calibration",
+        "keeps_its_word",
+        "predict.calibration",
+        rows_put_in({"as_of": NEWEST, "model": "churn", "predicted": 0.9, "observed": 0.1, "customers": 9}),
+    ),
+    (
+        "predict/next_categories",
+        "ranked_by_probability",
+        "predict.next_categories",
+        rows_put_in(
+            {"as_of": NEWEST, "customer_id": "c", "rank": 1, "probability": 0.1},
+            {"as_of": NEWEST, "customer_id": "c", "rank": 2, "probability": 0.2},
+        ),
+    ),
     (
         "recommend/recommendations",
         "only_what_can_be_bought",
@@ -144,6 +193,11 @@ PLANTED: list[tuple[str, str, str, Change]] = [
 THIN: dict[tuple[str, str], tuple[str, Change]] = {
     ("identity/links", "junk_contact"): ("identity.records", strangers_with_one_phone),
     ("predict/churn", "most_active_customers_have_a_figure"): ("predict.churn", worth("probability", 0.5)),
+    ("predict/drivers", "effects_add_up"): (
+        "predict.churn",
+        lambda frame: worth("probability", 0.5)(with_text("customer_id", "one and the same")(frame)),
+    ),
+    ("predict/evaluation", "better_than_the_base_rate"): ("predict.evaluation", judged(0.09)),
     ("recommend/evaluation", "not_worse_than_own_favourites"): (
         "recommend.evaluation",
         lambda frame: with_model(frame, "blend", 1.0),
@@ -180,7 +234,7 @@ def test_every_check_of_the_project_is_planted_or_named_here(project: dg.Definit
         ("value/buckets", "few_move_without_cause"),
         ("value/migration", "sums_to_population"),
         ("insight/snapshot", "names_every_table"),
-        ("predict/churn_model", "trained_or_says_why"),
+        *((f"predict/{name}_model", "trained_or_says_why") for name in ("churn", "purchase", "category", "response")),
         ("segment/behaviour_model", "stable"),
         ("segment/preference_model", "stable"),
     }

@@ -7,15 +7,16 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cer_assets.predict.purchases import DAYS
+
 FIRST = dt.date(2023, 1, 1)
 AS_OF = dt.date(2024, 1, 1)
-SCHEMA = {"customer_id": pl.String, "ordered_on": pl.Date, "baskets": pl.Int64, "amount": pl.Decimal(18, 2)}
 
 
 def purchases(days: dict[str, list[dt.date]]) -> pl.DataFrame:
-    """Rows of `value.purchases`: a basket of ten on each day."""
-    rows = [(customer, day, 1, Decimal(10)) for customer, own in days.items() for day in own]
-    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+    """Rows of `predict.purchase_days`: a basket of two products for ten on each day, of twelve and a half."""
+    rows = [(customer, day, 1, Decimal(10), Decimal("2.5"), 2, 1) for customer, own in days.items() for day in own]
+    return pl.DataFrame(rows, schema=DAYS, orient="row")
 
 
 def days_before(cut: dt.date, *ages: int) -> list[dt.date]:

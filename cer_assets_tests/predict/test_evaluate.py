@@ -21,7 +21,26 @@ def test_metrics_are_those_of_scikit_learn_also_with_ties_and_weights(n: int, le
         score(happened, probability, sample_weight=weights)
         for score in (roc_auc_score, average_precision_score, brier_score_loss)
     ]
-    assert measure(happened, probability, weights) == pytest.approx(expected)
+    assert measure(happened, probability, weights)[:3] == pytest.approx(expected)
+
+
+def test_lift_is_the_rate_of_the_likeliest_tenth_over_that_of_all() -> None:
+    probability = np.linspace(1, 0, 100)
+    happened = np.arange(100) < 20
+    happened[:2] = False
+    assert measure(happened, probability, np.ones(100))[3] == pytest.approx(0.8 / 0.18)
+    assert measure(happened, np.full(100, 0.3), np.ones(100))[3] == pytest.approx(1)
+
+
+def test_rows_of_one_customer_are_drawn_together() -> None:
+    rng = np.random.default_rng(5)
+    probability = rng.random(40)
+    happened = rng.random(40) < probability
+    once = measure_with_intervals(happened, probability, seed=3)
+    pairs = np.repeat(np.arange(40), 2)
+    np.testing.assert_allclose(
+        measure_with_intervals(happened[pairs], probability[pairs], seed=3, customers=pairs), once
+    )
 
 
 def test_intervals_hold_the_value_and_depend_on_the_seed_alone() -> None:

@@ -1,28 +1,33 @@
 """Features say what happened before the cut, and nothing else."""
 
 import datetime as dt
-from decimal import Decimal
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cer_assets.predict.purchases import FEATURES, bought_within, features
-from cer_assets_tests.predict.conftest import AS_OF, SCHEMA, days_before, purchases
+from cer_assets.predict.purchases import FEATURES, MEMORY_DAYS, bought_within, features
+from cer_assets_tests.predict.conftest import AS_OF, days_before, purchases
 
 
 def test_features_of_a_customer_are_as_computed_by_hand() -> None:
     known = features(purchases({"a": days_before(AS_OF, 100, 60, 20, 5)}), AS_OF).row(0, named=True)
-    assert {name: known[name] for name in FEATURES if not name.startswith("gap_std")} == {
+    expected = {
         "purchase_days": 4,
         "recency_days": 5,
         "tenure_days": 100,
         "gap_mean": pytest.approx(95 / 3),
         "gap_max": 40,
+        "gap_last": 15,
         "recency_over_gap": pytest.approx(5 / (95 / 3)),
-        "trend": pytest.approx((2 / 4) / (5 / (100 / 7 + 1))),
+        "overdue": 0,
+        "trend": pytest.approx((2 / 28) / (5 / 107)),
         "spend_mean": 10,
+        "spend_last_over_mean": 1,
+        "discount_share": pytest.approx(0.2),
+        "products_mean": 2,
+        "days_1w": 1,
         "days_2w": 1,
         "days_4w": 2,
         "days_8w": 2,
@@ -31,7 +36,13 @@ def test_features_of_a_customer_are_as_computed_by_hand() -> None:
         "spend_4w": 20,
         "spend_8w": 20,
         "spend_13w": 30,
+        "decayed_21d": pytest.approx(sum(0.5 ** (age / 21) for age in (5, 20, 60, 100))),
+        "blocks_28d": pytest.approx(2 / 3),
+        "silent_28d": pytest.approx((12 + 12) / 128),
+        "outlasts_28d": pytest.approx(2.25 / 4),
     }
+    assert set(FEATURES) == set(known) - {"customer_id"}
+    assert {name: known[name] for name in expected} == expected
 
 
 def test_a_single_day_has_no_gap() -> None:
@@ -40,7 +51,7 @@ def test_a_single_day_has_no_gap() -> None:
 
 
 def test_a_day_of_returns_only_is_no_day_of_purchase() -> None:
-    returns = pl.DataFrame([("a", *days_before(AS_OF, 1), 0, Decimal(-5))], schema=SCHEMA, orient="row")
+    returns = purchases({"a": days_before(AS_OF, 1)}).with_columns(baskets=pl.lit(0, pl.Int64))
     bought = purchases({"a": days_before(AS_OF, 9)})
     assert features(pl.concat([bought, returns]), AS_OF).equals(features(bought, AS_OF))
     assert bought_within(returns, AS_OF - dt.timedelta(days=2), 28).is_empty()
@@ -60,3 +71,10 @@ def test_the_horizon_starts_on_the_cut_and_ends_before_its_last_day_is_over() ->
     bought = purchases({"before": days_before(AS_OF, 1), "first": [AS_OF], "last": days_before(AS_OF, -27)})
     late = purchases({"after": days_before(AS_OF, -28)})
     assert sorted(bought_within(pl.concat([bought, late]), AS_OF, 28)) == ["first", "last"]
+
+
+def test_what_lies_further_back_than_the_memory_is_not_read() -> None:
+    lately = days_before(AS_OF, MEMORY_DAYS, 30, 5)
+    long_ago = purchases({"a": days_before(AS_OF, 900, MEMORY_DAYS + 1), "gone": days_before(AS_OF, 500)})
+    known = purchases({"a": lately})
+    assert features(pl.concat([known, long_ago]), AS_OF).equals(features(known, AS_OF))

@@ -191,7 +191,7 @@ def report(home: Home) -> dg.Output[str]:
         ["value", "migration"],
         ["value", "rfm_history"],
         ["segment", "profiles"],
-        ["predict", "churn"],
+        *(["predict", name] for name in ("churn", "drift", "evaluation", "next_categories")),
         ["recommend", "recommendations"],
         ["recommend", "evaluation"],
         ["insight", "resolution"],
