@@ -197,6 +197,10 @@ def buckets(
     for day in wanted:
         of_day = pl.col("as_of") == day
         figures = clv.filter(of_day, pl.col("horizon_days") == BUCKET_HORIZON_DAYS)
+        if figures.is_empty() and not clv.filter(of_day).is_empty():
+            raise dg.Failure(
+                f"value.clv of {day} has no figures for {BUCKET_HORIZON_DAYS} days: run it with that horizon"
+            )
         days.append(bucket(customer_value(rfm.filter(of_day), figures), before))
         before = days[-1] if days[-1].height else before
     sizes = (
