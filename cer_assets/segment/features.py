@@ -34,7 +34,7 @@ BETWEEN = ": "
 CIRCUMSTANCES = ("discount", "steadiness", *PARTS, "one_place")
 WEIGHT_OF_CIRCUMSTANCE = 0.5
 WEIGHTS: Mapping[str, float] = {"category": 1.0, "brand": 0.5, "price": 0.5}
-WEIGHT_OF_FACT = 0.15
+WEIGHT_OF_FACT = 0.1
 
 
 def behaviour_features(habits: pl.DataFrame) -> pl.DataFrame:
