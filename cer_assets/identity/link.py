@@ -22,7 +22,7 @@ from cer_assets.identity.learn import logistic
 from cer_assets.identity.model import Model
 from cer_assets.identity.pairs import PAIRS_PER_BATCH, Codes, coded, ends, find_blocks, hash_keys
 from cer_assets.identity.prepare import Prepared, prepared
-from cer_assets.identity.score import Scorer
+from cer_assets.identity.score import Scorer, figures, log_odds_sql
 
 logger = logging.getLogger(__name__)
 
@@ -280,18 +280,12 @@ def _with_gains(ready: Prepared, model: Model, side: npt.NDArray[np.int8], over:
     turned = side[first] > side[second]
     pairs = pl.DataFrame({"first": first, "second": second, "must": np.arange(len(first)) >= len(over)})
     pairs = pairs.with_columns(one=np.where(turned, second, first), other=np.where(turned, first, second))
-    terms = ["$bias"]
-    terms += [f"list_extract($weights{c}, level{c} + 1)" for c in range(len(model.comparisons))]
-    terms += [
-        f"list_extract($rarities, {i + 1}) * coalesce(rarity{i} - list_extract($uniqueness, {i + 1}), 0)"
-        for i in range(len(model.fields))
-    ]
     ready.connection.register("chosen_pairs", pairs)
     ready.connection.execute(
         f"""
         create or replace temp table pairs_with_gains as
         with compared as ({levels_sql(model.fields, "chosen_pairs")}),
-        summed as (select first, second, {" + ".join(terms)} as log_odds from compared)
+        summed as (select first, second, {log_odds_sql(model)} as log_odds from compared)
         select
             one::bigint as one, other::bigint as other, must, log_odds,
             greatest(round($million * (log_odds - $floor)), 1)::bigint as gain
@@ -299,12 +293,9 @@ def _with_gains(ready: Prepared, model: Model, side: npt.NDArray[np.int8], over:
         join chosen_pairs using (first, second)
         """,
         {
-            "bias": model.weights.bias,
-            "rarities": model.weights.rarities.tolist(),
-            "uniqueness": list(model.uniqueness),
+            **figures(model),
             "floor": math.log(model.cut) - math.log1p(-model.cut),
             "million": MILLION,
-            **{f"weights{c}": weights.tolist() for c, weights in enumerate(model.weights.levels)},
         },
     )
     ready.connection.unregister("chosen_pairs")

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +68,26 @@ class Scored:
         return self.where(self.score >= round(floor * MILLION))
 
 
+def log_odds_sql(model: Model) -> str:
+    """The log-odds of a pair over what `levels_sql` selects; `figures` are its parameters."""
+    terms = ["$bias", *(f"list_extract($weights{c}, level{c} + 1)" for c in range(len(model.comparisons)))]
+    terms += [
+        f"list_extract($rarities, {i + 1}) * coalesce(rarity{i} - list_extract($uniqueness, {i + 1}), 0)"
+        for i in range(len(model.fields))
+    ]
+    return " + ".join(terms)
+
+
+def figures(model: Model) -> dict[str, Any]:
+    """The model's numbers, which reach a query as data, not as text: one list of weights per comparison, and others."""
+    return {
+        "bias": model.weights.bias,
+        "rarities": model.weights.rarities.tolist(),
+        "uniqueness": list(model.uniqueness),
+        **{f"weights{c}": weights.tolist() for c, weights in enumerate(model.weights.levels)},
+    }
+
+
 class Scorer:
     """Scores pairs of one workspace with one model.
 
@@ -77,25 +98,12 @@ class Scorer:
     def __init__(self, ready: Workspace, model: Model) -> None:
         self.ready = ready
         ((self._threads,),) = ready.connection.execute("select current_setting('threads')").fetchall()
-        # One list of weights per comparison; they reach the query as data, not as text.
-        self._weights = pl.DataFrame({f"w{c}": [w.tolist()] for c, w in enumerate(model.weights.levels)})
-        terms = ["$bias"]
-        terms += [f"list_extract(w{c}, level{c} + 1)" for c in range(len(model.comparisons))]
-        terms += [
-            f"list_extract($rarities, {i + 1}) * coalesce(rarity{i} - list_extract($uniqueness, {i + 1}), 0)"
-            for i in range(len(model.fields))
-        ]
         self._query = f"""
             with compared as ({levels_sql(model.fields, "pairs_to_score", "left_records")})
-            select first, second, round($million / (1 + exp(-({" + ".join(terms)}))))::integer as score
-            from compared, weights
+            select first, second, round($million / (1 + exp(-({log_odds_sql(model)}))))::integer as score
+            from compared
         """
-        self._parameters = {
-            "million": MILLION,
-            "bias": model.weights.bias,
-            "rarities": model.weights.rarities.tolist(),
-            "uniqueness": list(model.uniqueness),
-        }
+        self._parameters = {"million": MILLION, **figures(model)}
 
     def score(self, codes: Codes) -> Scored:
         """The scores of pairs, each of which is given once."""
@@ -117,7 +125,6 @@ class Scorer:
         first, second = ends(codes)
         cursor = self.ready.cursor()
         try:
-            cursor.register("weights", self._weights)
             cursor.register("pairs_frame", pl.DataFrame({"first": first, "second": second}))
             cursor.execute("create temp table pairs_to_score as from pairs_frame")
             # Pairs come by their first record, so that few records stand on the left: what is joined twice is small.
