@@ -149,6 +149,7 @@ _REPORTED = {
     "preference": "segment/preference",
     "profiles": "segment/profiles",
     "churn": "predict/churn",
+    "calibration": "predict/calibration",
 }
 """What the report is made of, by its names in `Tables`."""
 PAGE = "customers.html"
