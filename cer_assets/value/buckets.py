@@ -19,7 +19,7 @@ NEW, GONE = "new", "gone"
 TOLERANCE = 0.01
 
 # A customer leaves a bucket once the value has passed its bound by this share of it.
-MARGIN = 0.05
+MARGIN = 0.1
 
 # Places tried for the two cuts between buckets: every pair of them, so some eight thousand.
 CANDIDATE_CUTS = 128
@@ -61,7 +61,7 @@ def bucket(values: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataF
 
     Beside the buckets of a day before, nobody moves who has not changed. Its cuts stand as long as
     new ones would take away no more than 1% of the inertia, and a customer leaves a bucket only
-    with a value that lies 5% beyond its bounds (unless means would no longer rise from low to high).
+    with a value that lies 10% beyond its bounds (unless means would no longer rise from low to high).
 
     Args:
         values: as_of (one day), customer_id, value Float64 (not negative, not null), in any order.

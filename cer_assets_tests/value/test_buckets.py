@@ -120,10 +120,10 @@ def test_a_customer_moves_only_with_a_value_beyond_the_bounds_of_the_bucket() ->
     drawn = [*[1.0] * 50, *[40.0] * 50, *[900.0] * 50]
     before = bucket(values(*drawn))
     starts = dict(before.select("bucket", "starts_at").unique().iter_rows())
-    for value, expected in ((0.96, "high"), (0.94, "mid")):
+    for value, expected in ((0.91, "high"), (0.89, "mid")):
         drawn[-1] = starts["high"] * value
         assert bucket(values(*drawn, day=1), before)["bucket"][-1] == expected
-    for value, expected in ((1.04, "low"), (1.06, "mid")):
+    for value, expected in ((1.09, "low"), (1.11, "mid")):
         drawn[0] = starts["mid"] * value
         assert bucket(values(*drawn, day=1), before)["bucket"][0] == expected
 

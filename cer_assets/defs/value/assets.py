@@ -189,7 +189,7 @@ def buckets(
     """High, mid and low: k-means on the logarithm of value, so that the cut lies where customers are few.
 
     A day starts from the buckets of the newest day before it: cuts stand while they will do, and a customer leaves a
-    bucket once the value lies 5% beyond its bounds.
+    bucket once the value lies 10% beyond its bounds.
     """
     wanted = as_days(context.partition_keys)
     before = _buckets_before(home, wanted[0])
