@@ -223,6 +223,8 @@ def test_a_verdict_says_how_far_apart_what_was_expected_and_what_happened_are() 
     assert "close enough" in verdict(churn)
     assert "20.0 points apart" in verdict(purchase)
     assert "rough" in verdict(purchase)
+    assert "in 3 of 3 groups chance alone would explain it" in verdict(churn)
+    assert "in 0 of 2 groups" in verdict(purchase)
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,16 @@ def verdict(bins: pl.DataFrame) -> str:
     event = words.sentence(bins["event"][0])
     return (
         f"{event}: of {words.counted(told, 'forecast')}, {words.percent(foretold)} were expected to come true and"
-        f" {words.percent(came)} did. Group by group the two are {gap * 100:.1f} points apart, which is {how}."
+        f" {words.percent(came)} did. Group by group the two are {gap * 100:.1f} points apart, which is"
+        f" {how}{_by_chance(bins)}."
     )
+
+
+def _by_chance(bins: pl.DataFrame) -> str:
+    """In how many groups what was expected lies within the interval of what happened."""
+    judged = bins.drop_nulls(["low", "high"])
+    within = judged.filter(pl.col("predicted").is_between("low", "high")).height
+    return f"; in {within} of {judged.height} groups chance alone would explain it" if judged.height else ""
 
 
 def _example(bins: pl.DataFrame) -> str:
