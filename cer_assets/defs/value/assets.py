@@ -6,7 +6,7 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from cer_assets.defs.io import code_of, model, picture, python_table, read, same_day, sql_assets_of, table
+from cer_assets.defs.io import model, picture, python_table, read, same_day, sql_assets_of, table
 from cer_assets.defs.partitions import as_days, refuse_hindsight
 from cer_assets.defs.provenance import CODE_VERSION, latest, tag
 from cer_assets.defs.resources import Home
@@ -87,7 +87,7 @@ def _live_model(context: dg.AssetExecutionContext, home: Home) -> CLVModel | Non
     """The champion, if this version of the code trained it."""
     name = "_".join(context.asset_key.path)
     trained = tag(latest(context.instance, context.asset_key, None), CODE_VERSION)
-    if home.models.champion(name) is None or trained != code_of(context.asset_key.path[0]):
+    if home.models.champion(name) is None or trained != context.assets_def.code_versions_by_key[context.asset_key]:
         return None
     return CLVModel.from_files(home.models.load(name))
 
@@ -145,7 +145,7 @@ def clv(
             "figures and reasons": table(reasons.sort("horizon_days", "customers", descending=[False, True])),
             "why this model": learned.why or learned.reason or "",
             "concentration": picture(clv_concentration(shown)),
-            "history": picture(clv_history(pl.concat([_weeks_before(home, shown), shown]))),
+            "history": picture(clv_history(pl.concat([_days_before(home, shown), shown]))),
         },
     )
 
@@ -155,13 +155,15 @@ def _shown(horizons: list[int]) -> int:
     return BUCKET_HORIZON_DAYS if BUCKET_HORIZON_DAYS in horizons else horizons[0]
 
 
-def _weeks_before(home: Home, newest: pl.DataFrame) -> pl.DataFrame:
-    """`value.clv` of the same horizon some whole weeks before, where the lake has those days; no other day is read."""
+def _days_before(home: Home, newest: pl.DataFrame) -> pl.DataFrame:
+    """`value.clv` of the same horizon on some days of the last quarter that the lake has; no other day is read."""
     if newest.is_empty() or not home.lake.exists("value.clv"):
         return newest.clear()
     day, horizon = newest["as_of"][0], newest["horizon_days"][0]
-    weeks = [day - dt.timedelta(days=7 * back) for back in range(1, HISTORY_WEEKS)]
-    held = home.lake.scan("value.clv").filter(pl.col("as_of").is_in(weeks), pl.col("horizon_days") == horizon).collect()
+    parts = {dt.date.fromisoformat(part["as_of"]) for part in home.lake.open("value.clv").partitions()}
+    known = sorted(part for part in parts if day - dt.timedelta(days=7 * HISTORY_WEEKS) < part < day)
+    some = known[:: -(-len(known) // HISTORY_WEEKS) or 1]
+    held = home.lake.scan("value.clv").filter(pl.col("as_of").is_in(some), pl.col("horizon_days") == horizon).collect()
     # A day of an earlier layout may lack a column.
     return pl.concat(
         [newest.clear(), held.select(column for column in newest.columns if column in held.columns)], how="diagonal"
