@@ -4,6 +4,7 @@ import altair as alt
 import polars as pl
 
 from cer_assets.segment.cluster import SMALLEST_SHARE, STABLE, SegmentModel
+from cer_assets.segment.features import BETWEEN
 
 WIDTH = 420
 ROW = 34
@@ -32,8 +33,8 @@ def profile_heatmap(differences: pl.DataFrame, profiles: pl.DataFrame) -> alt.La
         .with_columns((pl.col("difference").abs() > LIMIT / 2).alias("dark"))
     )
     labels = cells["label"].unique(maintain_order=True).to_list()
-    cells = cells.with_columns(pl.col("feature").str.replace_all("_", " "))
-    features = telling["feature"].str.replace_all("_", " ").to_list()
+    cells = cells.with_columns(_worded(pl.col("feature")))
+    features = telling.select(_worded(pl.col("feature"))).to_series().to_list()
     grid = alt.Chart(cells, title="What sets each segment apart (standard deviations)").encode(
         x=alt.X("feature:N", title=None, sort=features, axis=alt.Axis(labelAngle=-40, labelLimit=200)),
         y=alt.Y("label:N", title=None, sort=labels, axis=alt.Axis(labelLimit=300)),
@@ -45,6 +46,11 @@ def profile_heatmap(differences: pl.DataFrame, profiles: pl.DataFrame) -> alt.La
         color=alt.condition("datum.dark", alt.value("white"), alt.value("black")),
     )
     return alt.LayerChart(layer=[colour, value]).properties(width=WIDTH, height=ROW * len(labels))
+
+
+def _worded(feature: pl.Expr) -> pl.Expr:
+    """A feature as people read it: a category needs no facet, nor a word an underscore."""
+    return feature.str.strip_prefix(f"category{BETWEEN}").str.replace_all("_", " ", literal=True)
 
 
 def choice_of_k(*models: SegmentModel) -> alt.HConcatChart:
@@ -83,8 +89,8 @@ def segment_sizes(profiles: pl.DataFrame) -> alt.HConcatChart:
         .encode(x=alt.X(f"{column}:Q", title=title, axis=alt.Axis(format=how, tickCount=4)), y=y)
         .properties(width=WIDTH // 2, height=ROW * max(len(shown), 1))
         for column, title, how in (
-            ("customers", "customers", ","),
-            ("mean_monetary", "mean spend", ","),
+            ("customers", "customers", ",.0f"),
+            ("mean_monetary", "mean spend", ",.0f"),
             ("lapsed_share", "not here for 28 days", ".0%"),
         )
     ]
