@@ -20,12 +20,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text; the first column names the row, all others are figures unless named in `texts`."""
+    """Rows of text; the first column names the row, all others are figures."""
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
-    texts: frozenset[str] = frozenset()
     folded: bool = False
     """Whether it only repeats a chart's figures, and is opened by who wants them."""
 

@@ -15,7 +15,6 @@ from cer_assets.insight.report.tables import (
     cents,
     columns_of,
     mean_probability,
-    millionths,
     nearest_horizon,
     newest,
 )
@@ -81,7 +80,6 @@ def _facts(tables: Tables, kind: str) -> pl.LazyFrame:
         .agg(
             value=pl.when(pl.col("value").count() > 0).then(cents("value").sum()),
             churn=mean_probability("probability"),
-            likely=millionths("probability").count(),
         )
         .select(*schema)
     )
