@@ -13,7 +13,7 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Population:
-    """How each feature lay over the rows a model learned from: tenths, and the rows where it was not known."""
+    """How each feature lay over rows a model learned from: tenths, and the rows where it was not known."""
 
     edges: dict[str, tuple[float, ...]]
     """Upper ends of a feature's bins, rising; the last bin has none."""

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 LATER = 0.15
 """Share of the examples, the latest ones, that the calibration asks for at least."""
 
+COMPARED_ROWS = 1_000
+"""Later populations are compared with that of the newest cuts which hold so many examples together."""
+
 
 class Question(BaseModel):
     """What is asked, and what the answer is learned from.
@@ -216,7 +219,7 @@ def learn(
             blend = Blend.fit(matrix(rows, question.features), happened, earlier, later)
         else:
             reason = "not enough data: no later examples to calibrate on"
-    population = Population.of(rows, question.compared or question.features) if blend else None
+    population = Population.of(_newest(rows), question.compared or question.features) if blend else None
     logger.info("%s as of %s: %d examples", name_of(question), as_of, rows.height)
     base_rate = float(happened.mean()) if rows.height else None
     nothing = _nothing_judged(question, as_of)
@@ -229,6 +232,13 @@ def learn(
         population=population,
         facts=facts or {},
     )
+
+
+def _newest(rows: pl.DataFrame) -> pl.DataFrame:
+    """The examples of the newest cuts that hold `COMPARED_ROWS` together: less of the record lay before older ones."""
+    sizes = rows.group_by("cut").len("rows").sort("cut", descending=True)
+    enough = sizes.filter(pl.col("rows").cum_sum() - pl.col("rows") < COMPARED_ROWS)
+    return rows.join(enough, on="cut", how="semi", maintain_order="left")
 
 
 def learn_and_judge(

@@ -86,8 +86,8 @@ def checks() -> dg.Definitions:
                 "predict/drift",
                 "customers_are_those_learned_from",
                 "No feature of those to be judged has a population stability index above .25 against those learned "
-                "from, but those that grow with the records themselves; a model that is asked about other people than "
-                "it knows should be trained again.",
+                "from last, but those that grow with the records themselves; a model that is asked about other people "
+                "than it knows should be trained again.",
                 """
                 select coalesce(max(psi), 0) as largest_psi, count(*) filter (where psi > 0.25) as features_above
                 from predict.drift
