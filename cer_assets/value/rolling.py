@@ -77,7 +77,7 @@ def roll(calendar: Calendar, day: int, horizon_days: int) -> list[Period]:
     for cut in cuts:
         parts = fit_parts(calendar, cut, days)
         period = parts and judge(calendar, cut, days, parts)
-        if period and period.actual.any():
+        if period and period.actual.sum() > 0:
             periods.append(period)
     return periods
 

@@ -150,7 +150,8 @@ def _grow(
         random_state=seed,
     )
     with threadpool_limits(1, user_api="openmp"):
-        return model.fit(X, y)
+        # scikit-learn stumbles over a feature that is never known; as a constant it is never asked for.
+        return model.fit(np.where(np.isnan(X).all(axis=0), 0.0, X), y)
 
 
 def _complete(nodes: npt.NDArray[np.void]) -> tuple[list[int], list[float], list[bool], list[float]]:

@@ -172,6 +172,14 @@ def test_a_history_too_short_for_earlier_periods_is_left_to_the_count_model() ->
         fit(SHOP, day(41), model="boosting")
 
 
+def test_a_period_in_which_more_was_returned_than_bought_judges_nobody() -> None:
+    sold = SHOP.filter(pl.col("ordered_on") <= day(250))
+    returned = sold.group_by("customer_id").agg(ordered_on=pl.lit(day(300)), amount=pl.lit(Decimal("-1.00")))
+    model = fit(pl.concat([sold, returned], how="vertical_relaxed"), day(340), horizon_days=80)
+    assert model.model in CANDIDATES
+    assert [row["model"] for row in model.standings] == list(CANDIDATES)
+
+
 def test_slices_of_customers_do_not_see_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = MODEL.predict(SHOP, YEAR)
     monkeypatch.setattr(clv, "SLICE", 37)

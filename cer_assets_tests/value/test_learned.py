@@ -112,6 +112,17 @@ def test_trees_rise_and_fall_only_as_they_may() -> None:
         assert (law * (trees.predict(more) - trees.predict(less)) >= -1e-12).all()
 
 
+def test_a_feature_that_is_known_of_nobody_says_nothing() -> None:
+    X, y = rows()
+    column = list(FEATURES).index("gap_std")
+    X[:, column] = np.nan
+    trees = Trees.fit(X, y, trees=5, bags=2)
+    told = np.nan_to_num(X, nan=9.0)
+    assert trees.importance[column] == 0
+    assert np.isfinite(trees.predict(told)).all()
+    assert Trees.from_json(trees.as_json()) == trees
+
+
 def test_a_line_is_not_followed_beyond_what_was_seen() -> None:
     X, y = rows()
     line = LogLinear.fit(X, y)
