@@ -11,7 +11,7 @@ import polars as pl
 
 from cer_assets.identity.block import BlockKey, Rule, block_keys
 from cer_assets.identity.compare import Comparison, comparisons, levels_sql
-from cer_assets.identity.fields import KINDS, MatchField
+from cer_assets.identity.fields import KINDS, PLAIN, MatchField
 from cer_assets.identity.learn import Weights
 
 FILE = "identity.json"
@@ -58,7 +58,8 @@ class Model:
         del content["facts"]
         # A comparison that is written otherwise than when the model was trained scores otherwise.
         kinds = [KINDS[f.kind] for f in self.fields]
-        content["code"] = [levels_sql(self.fields, "pairs"), [(kind.standard, dict(kind.facets)) for kind in kinds]]
+        read = [(kind.standard, kind.junk, dict(kind.facets)) for kind in kinds]
+        content["code"] = [levels_sql(self.fields, "pairs"), PLAIN, read]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def block_rules(self) -> tuple[tuple[BlockKey, ...], list[Rule]]:

@@ -1,9 +1,11 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cer_assets.identity import Model, match_weights, resolve
+from cer_assets.identity.fields import KINDS
 from cer_assets.identity.model import FILE
 from cer_assets_tests.identity.conftest import Trained
 
@@ -34,6 +36,16 @@ def test_a_file_of_unknown_blocking_keys_is_refused(believing: Trained) -> None:
     content["rules"] = [[["surname", "soundex"]]]
     with pytest.raises(ValueError, match="no such blocking key"):
         Model.from_files({FILE: json.dumps(content).encode()})
+
+
+@pytest.mark.parametrize("part", ["standard", "junk"])
+def test_a_value_that_is_read_otherwise_moves_the_digest(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    before = trained.model.digest
+    spec = KINDS["name"]
+    monkeypatch.setitem(KINDS, "name", replace(spec, **{part: f"coalesce({getattr(spec, part)})"}))
+    assert trained.model.digest != before
 
 
 def test_match_weights_list_every_level_with_its_weight(trained: Trained) -> None:
