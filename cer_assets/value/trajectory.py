@@ -5,6 +5,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from cer_assets.value.calendar import EPOCH
 from cer_assets.value.clv import CLVModel
 from cer_assets.value.rolling import Period
 
@@ -12,13 +13,14 @@ QUANTILES = {"one in ten below": 0.1, "half below": 0.5, "one in ten above": 0.9
 
 
 def models_of(periods: Sequence[Period], model: CLVModel) -> list[CLVModel]:
-    """The models that earlier periods were judged with, as if in use then, and the one in use; oldest first."""
+    """The models that earlier periods were judged with, as if in use then, and the one in use; oldest first.
+
+    Which candidate they are, and the levels of their intervals, is as the model in use has it.
+    """
     candidate = model.model
     return [
         *(
-            CLVModel(
-                date(1970, 1, 1) + timedelta(days=period.cut), model.since, 0, 0, candidate, period.parts, model.levels
-            )
+            CLVModel(EPOCH + timedelta(days=period.cut), model.since, 0, 0, candidate, period.parts, model.levels)
             for period in reversed(periods)
             if candidate in period.parts.candidates
         ),
@@ -46,7 +48,7 @@ def trajectory(
         if known:
             newest = max(known, key=lambda model: model.as_of)
             frames.append(newest.predict(purchases, day, horizon_days))
-    return pl.concat(frames) if frames else models[0].predict(purchases.clear(), date(1970, 1, 1), horizon_days)
+    return pl.concat(frames) if frames else models[0].predict(purchases.clear(), EPOCH, horizon_days)
 
 
 def over_time(clv: pl.DataFrame) -> pl.DataFrame:
