@@ -120,7 +120,7 @@ def generated(customers: int, seed: int = 0) -> pl.DataFrame:
     ids = pl.Series([f"{number * 2654435761 % 2**32:08x}" for number in range(customers)])
     return (
         pl.DataFrame({"who": who, "day": when.astype(np.int16), "cents": (size * 100 + 1).astype(np.int64)})
-        .unique(subset=["who", "day"], keep="any")
+        .unique(subset=["who", "day"], keep="first")
         .select(
             customer_id=pl.lit(ids).gather(pl.col("who")),
             ordered_on=pl.lit(date(2017, 1, 1)) + pl.duration(days=pl.col("day")),
