@@ -159,10 +159,12 @@ def test_products_that_the_catalogue_does_not_know_are_unknown() -> None:
 
 
 def test_without_any_category_products_are_told_by_the_words_of_their_titles() -> None:
-    titles = ["Red TEA-BAG", "lunch bag, blue", "cake stand", "Small cake tin", "odd", None, *["the x"] * 9]
-    made = counts(TWO, products=catalogue(product_id=[f"p{n:02}" for n in range(15)], title=titles)).assortment
+    titles = ["Red TEA-BAG", "lunch bag, blue", "cake stand", "Small cake tin", "odd", None, "Größe S", "rot / GRÖßE"]
+    titles = [*titles, *["the x"] * 9]
+    made = counts(TWO, products=catalogue(product_id=[f"p{n:02}" for n in range(17)], title=titles)).assortment
     assert made["category"].to_list()[:6] == ["bag", "bag", "cake", "cake", "unknown", "unknown"]
-    assert set(made["category"].to_list()[6:]) == {"unknown"}
+    assert made["category"].to_list()[6:8] == ["größe", "größe"]
+    assert set(made["category"].to_list()[8:]) == {"unknown"}
 
 
 def test_a_retailer_without_descriptions_has_features_all_the_same() -> None:
@@ -235,7 +237,7 @@ def test_a_household_of_which_nothing_is_known_is_like_everyone() -> None:
 
 
 def test_only_the_categories_most_is_spent_on_have_a_class() -> None:
-    names = [f"c{n:02}" for n in range(40)]
+    names: list[str | None] = [f"c{n:02}" for n in range(40)]
     bought = lines(*(("ann", f"a{n}", f"c{n:02}", f"{n + 1}.00", n, 9) for n in range(40)))
     features = preference(bought, catalogue(product_id=names, category=names))
     shares = [name for name in features.columns if name.startswith("category")]

@@ -14,7 +14,7 @@ with word_of_product as (
         p.product_id,
         w.word
     from customer.products as p
-    cross join unnest(string_split(regexp_replace(lower(p.title), '[^[:alpha:]]+', ' ', 'g'), ' ')) as w (word)
+    cross join unnest(string_split(regexp_replace(lower(p.title), '[^\p{L}]+', ' ', 'g'), ' ')) as w (word)
     where coalesce(p.category, p.department, p.type) is null and length(w.word) > 2
 ),
 

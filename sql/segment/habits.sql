@@ -36,7 +36,6 @@ with visit as (
         o.merchandise_amount as amount,
         o.discount as saved,
         extract(hour from o.ordered_at) as hour,
-        o.ordered_on = lag(o.ordered_on) over of_customer as same_day,
         date_diff('day', lag(o.ordered_on) over of_customer, o.ordered_on) as gap
     from customer.orders as o
     inner join run.days as days on o.ordered_on <= days.day
