@@ -61,6 +61,34 @@ def bounded(
     return check
 
 
+def every_customer_once(asset: str, name: str, description: str, rows: str = "true") -> dg.AssetChecksDefinition:
+    """A check that some rows of a table's newest day are one for each customer of `value.rfm`.
+
+    Args:
+        asset: `schema/table`.
+        name: the check's name.
+        description: what it promises, as a sentence.
+        rows: which rows, as a condition.
+    """
+    table = asset.replace("/", ".")
+    return bounded(
+        asset,
+        name,
+        description,
+        f"""
+        with newest as (select max(as_of) as day from {table} where {rows}),
+        found as (
+            select customer_id, count(*) as times from {table}, newest where as_of = day and {rows} group by customer_id
+        ),
+        expected as (select customer_id from value.rfm, newest where as_of = day)
+        select count(*) filter (where times is distinct from 1 or expected.customer_id is null) as wrong
+        from found full join expected on found.customer_id = expected.customer_id
+        """,
+        at_most=0,
+        blocking=True,
+    )
+
+
 def _within(figure: float, at_least: float | None, at_most: float | None) -> bool:
     return (at_least is None or figure >= at_least) and (at_most is None or figure <= at_most)
 

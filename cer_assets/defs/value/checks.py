@@ -2,28 +2,7 @@
 
 import dagster as dg
 
-from cer_assets.defs.checking import bounded
-
-
-def _every_customer_once(asset: str, description: str, rows: str = "true") -> dg.AssetChecksDefinition:
-    """Whether some rows of a table's newest day are one for each customer of `value.rfm`."""
-    name = asset.replace("/", ".")
-    return bounded(
-        asset,
-        "every_customer_once",
-        description,
-        f"""
-        with newest as (select max(as_of) as day from {name} where {rows}),
-        found as (
-            select customer_id, count(*) as times from {name}, newest where as_of = day and {rows} group by customer_id
-        ),
-        expected as (select customer_id from value.rfm, newest where as_of = day)
-        select count(*) filter (where times is distinct from 1 or expected.customer_id is null) as wrong
-        from found full join expected on found.customer_id = expected.customer_id
-        """,
-        at_most=0,
-        blocking=True,
-    )
+from cer_assets.defs.checking import bounded, every_customer_once
 
 
 @dg.definitions
@@ -120,9 +99,12 @@ def checks() -> dg.Definitions:
                 at_most=0,
                 blocking=True,
             ),
-            _every_customer_once("value/buckets", "Every customer with a purchase is in exactly one bucket."),
-            _every_customer_once(
+            every_customer_once(
+                "value/buckets", "every_customer_once", "Every customer with a purchase is in exactly one bucket."
+            ),
+            every_customer_once(
                 "value/rfm_history",
+                "every_customer_once",
                 "Every customer with a purchase by the end of the newest week has one standing of it.",
                 rows="period = 'week'",
             ),
