@@ -87,7 +87,12 @@ def rows(n: int = 800, seed: int = 0) -> tuple[Floats, Floats]:
 def test_trees_say_what_scikit_learn_says() -> None:
     X, y = rows()
     model = HistGradientBoostingRegressor(
-        loss="poisson", max_iter=9, max_depth=3, max_leaf_nodes=8, early_stopping=False, random_state=0
+        loss="poisson",
+        max_iter=9,
+        max_depth=3,
+        max_leaf_nodes=8,
+        early_stopping=False,  # pyright: ignore[reportArgumentType]  # its default alone was looked at
+        random_state=0,
     ).fit(X, y)
     ours = complete([model], X.shape[1])
     np.testing.assert_allclose(ours.predict(np.asfortranarray(X)), model.predict(X), rtol=1e-12)
