@@ -108,7 +108,8 @@ def evaluation(
 
     Returns:
         Rows of EVALUATION: as_of (the last day known), cut (null: all cuts together), metric, of (the model or the
-        baseline), value, low, high (95 %); no rows of a cut where only one outcome came.
+        baseline), value, low, high (95 %); no rows of a cut where only one outcome came, nor of a baseline that had
+        no figure for somebody.
     """
     cuts = [(cut, held_out.filter(pl.col("cut") == cut)) for cut in held_out["cut"].unique().sort(descending=True)]
     judged = [*cuts, (None, held_out)]
@@ -129,6 +130,8 @@ def _figures(
         return
     customers = rows["customer_id"].rank("dense").to_numpy().astype(np.int64) - 1
     for of in _models(rows):
+        if rows[of].is_nan().any():
+            continue
         intervals = measure_with_intervals(happened, rows[of].to_numpy(), resamples, seed, customers)
         for metric, (value, low, high) in zip(METRICS, intervals.tolist(), strict=True):
             yield cut, metric, of, value, low, high
@@ -140,7 +143,7 @@ def calibration(
     """Predicted against observed, in bins of equally many rows of all judged cuts.
 
     Args:
-        held_out: rows of `predictor.judge`; a row without a figure of the model is left out.
+        held_out: rows of `predictor.judge`.
         model: the model, and the column of its probabilities.
         horizon_days: of the model.
         as_of: first day not read when it was judged.

@@ -70,10 +70,12 @@ def features(days: pl.DataFrame, cut: date) -> pl.DataFrame:
         before the cut, as far as the customer's tenure reaches, with a purchase. Trends are of the last four weeks over
         all. `silent_<n>d` is the share of days on which a customer's next n days would have been without a purchase;
         `outlasts_<n>d` the share of the customer's own gaps, among those as long as the present one, that went on for
-        another n days, drawn towards a quarter. Gaps are null with one day alone, their spread with fewer than three.
+        another n days, drawn towards a quarter. Gaps are null with one day alone, their spread with fewer than three;
+        so is what is taken over the mean spend, where returns left nothing of it.
     """
     age = (pl.lit(cut) - pl.col("ordered_on")).dt.total_days()
     known = pl.col("ordered_on").is_between(cut - timedelta(days=MEMORY_DAYS), cut - timedelta(days=1))
+    figure = pl.col(FEATURES).cast(pl.Float64)
     return (
         days.filter(known, pl.col("baskets") > 0)
         .sort("customer_id", "ordered_on")
@@ -122,7 +124,7 @@ def features(days: pl.DataFrame, cut: date) -> pl.DataFrame:
             / 28
             / (pl.col("spend_mean") * (pl.col("purchase_days") + 1) / (pl.col("tenure_days") + 7)),
         )
-        .select("customer_id", pl.col(FEATURES).cast(pl.Float64))
+        .select("customer_id", pl.when(figure.is_finite()).then(figure).name.keep())
     )
 
 

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from cer_assets.predict.predictor import Predictor, Question, learn_and_judge
-from cer_assets.predict.purchases import features
+from cer_assets.predict.purchases import MEMORY_DAYS, features
 
 DRAWN_TO_MEAN = 3.0
 """Sends of an average customer that a customer's own are mixed with, before their rate counts."""
@@ -94,10 +94,15 @@ def examples(
     days: pl.DataFrame,
     as_of: date,
 ) -> pl.DataFrame:
-    """Of campaigns that had ended by a day who got them, what was known of them, and who answered; as of `fit`."""
+    """Of campaigns that had ended by a day who got them, what was known of them, and who answered; as of `fit`.
+
+    Only the campaigns of a year, which `predict.campaign_affinity` knows; an answer after a campaign's end is none.
+    """
     offers = _offers(campaigns)
-    past = _rows(offers.filter(pl.col("ends_on") < as_of), offers, sends, responses, affinity, days)
-    used = responses.filter(pl.col("responded_on") < as_of).select("campaign_id", "customer_id").unique()
+    ended = offers.filter(pl.col("ends_on") < as_of, pl.col("starts_on") >= as_of - timedelta(days=MEMORY_DAYS))
+    past = _rows(ended, offers, sends, responses, affinity, days)
+    in_time = responses.join(ended, on="campaign_id").filter(pl.col("responded_on") < pl.col("known_on"))
+    used = in_time.select("campaign_id", "customer_id").unique()
     return (
         past.filter(pl.col("reason").is_null())
         .join(used.with_columns(happened=pl.lit(value=True)), on=["campaign_id", "customer_id"], how="left")
@@ -186,7 +191,8 @@ def _rows_at(
     unsent = asked.select("campaign_id").join(sent, on="campaign_id", how="anti")
     candidates = unsent.join(own.filter(pl.col("recency_days") <= 56).select("customer_id"), how="cross")
     before, answered = sent.filter(pl.col("sent_on") < cut), used.filter(pl.col("responded_on") < cut)
-    spent = pl.col("amount").cast(pl.Float64).sum().alias("spend_26w")
+    spent = pl.col("amount").sum().cast(pl.Float64).alias("spend_26w")
+    figure = pl.col(FEATURES).cast(pl.Float64)
     half_year = days.filter(pl.col("ordered_on").is_between(cut - timedelta(days=182), cut - timedelta(days=1)))
     return (
         pl.concat([reached, candidates])
@@ -224,7 +230,12 @@ def _rows_at(
             reason=pl.when(pl.col("recency_days").is_null()).then(pl.lit("no purchase in the last 364 days")),
         )
         .select(
-            "campaign_id", "customer_id", "cut", "known_on", pl.col(FEATURES).cast(pl.Float64).fill_nan(None), "reason"
+            "campaign_id",
+            "customer_id",
+            "cut",
+            "known_on",
+            pl.when(figure.is_finite()).then(figure).name.keep(),
+            "reason",
         )
         .sort("campaign_id", "customer_id")
     )

@@ -1,19 +1,24 @@
 """Whether customers come is foreseen from earlier time, or it is said why it cannot be."""
 
 import datetime as dt
+from dataclasses import replace
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cer_assets.predict import CHURN, PURCHASE, Buying, Predictor, buying, drivers, learn
+from cer_assets.predict import CHURN, PURCHASE, Buying, Predictor, buying, drivers, learn, learn_and_judge
 from cer_assets.predict.charts import calibration_chart, drift_chart, evaluation_chart
 from cer_assets.predict.evaluate import CALIBRATION, EVALUATION
 from cer_assets_tests.predict.conftest import AS_OF, days_before, purchases
 
 STAYS_AWAY = CHURN[0]
+SELDOM = Buying("churn", 28, 56)
+"""The same at half as many cuts."""
+EARLIER = AS_OF - dt.timedelta(days=120)
 Fitted = tuple[Predictor, pl.DataFrame]
+Examples = tuple[pl.DataFrame, dt.date, dict[str, float]]
 
 
 def fitted(days: pl.DataFrame, as_of: dt.date = AS_OF, asked: Buying = STAYS_AWAY) -> Fitted:
@@ -22,8 +27,18 @@ def fitted(days: pl.DataFrame, as_of: dt.date = AS_OF, asked: Buying = STAYS_AWA
 
 
 @pytest.fixture(scope="module")
-def learned(year: pl.DataFrame) -> Fitted:
-    return fitted(year)
+def examples(year: pl.DataFrame) -> Examples:
+    return buying.examples(year, SELDOM, AS_OF)
+
+
+@pytest.fixture(scope="module")
+def earlier(year: pl.DataFrame) -> Examples:
+    return buying.examples(year.filter(pl.col("ordered_on") < EARLIER), SELDOM, EARLIER)
+
+
+@pytest.fixture(scope="module")
+def learned(examples: Examples) -> Fitted:
+    return learn_and_judge(STAYS_AWAY.question.model_copy(update={"judged_cuts": 1}), *examples)
 
 
 @pytest.fixture(scope="module")
@@ -102,34 +117,34 @@ def test_no_purchases_at_all_give_no_rows() -> None:
     assert model.predict(rows(purchases({}), model)).is_empty()
 
 
-@settings(deadline=None, max_examples=4)
+@settings(deadline=None, max_examples=3)
 @given(late=st.lists(st.integers(0, 80), min_size=1, max_size=3), seed=st.integers(0, 100))
 def test_training_reads_nothing_that_came_later_and_minds_no_order(
-    year: pl.DataFrame, late: list[int], seed: int
+    year: pl.DataFrame, earlier: Examples, late: list[int], seed: int
 ) -> None:
-    cut = AS_OF - dt.timedelta(days=120)
-    known = year.filter(pl.col("ordered_on") < cut)
-    planted = purchases({f"c{number:03}": days_before(cut, *(-day for day in late)) for number in range(300)})
+    known = year.filter(pl.col("ordered_on") < EARLIER)
+    planted = purchases({f"c{number:03}": days_before(EARLIER, *(-day for day in late)) for number in range(300)})
     shuffled = pl.concat([known, planted.unique()]).sample(fraction=1, shuffle=True, seed=seed)
-    (before, *facts), (after, *others) = (buying.examples(days, STAYS_AWAY, cut) for days in (known, shuffled))
+    (before, *facts), (after, *others) = earlier, buying.examples(shuffled, SELDOM, EARLIER)
     assert after.equals(before)
     assert others == facts
-    assert (before["known_on"] <= cut).all()
+    assert (before["known_on"] <= EARLIER).all()
 
 
-def test_the_order_of_the_examples_changes_no_byte(year: pl.DataFrame) -> None:
-    examples, as_of, _ = buying.examples(year, STAYS_AWAY, AS_OF)
-    mixed = examples.sample(fraction=1, shuffle=True, seed=3)
-    assert learn(STAYS_AWAY.question, mixed, as_of).files() == learn(STAYS_AWAY.question, examples, as_of).files()
+def test_the_order_of_the_examples_changes_no_byte(model: Predictor, examples: Examples) -> None:
+    rows, as_of, facts = examples
+    again = learn(model.question, rows.sample(fraction=1, shuffle=True, seed=3), as_of, facts)
+    assert replace(again, evaluation=model.evaluation, calibration=model.calibration).files() == model.files()
 
 
-def test_a_row_planted_in_the_horizon_changes_the_outcome_and_no_feature(year: pl.DataFrame) -> None:
-    examples = buying.examples(year, STAYS_AWAY, AS_OF)[0]
-    cut = AS_OF - dt.timedelta(days=28)
-    gone = examples.filter(pl.col("happened"), pl.col("cut") == cut)["customer_id"]
-    planted = buying.examples(pl.concat([year, purchases({gone[0]: [cut]})]), STAYS_AWAY, AS_OF)[0]
-    assert planted.drop("happened").equals(examples.drop("happened"))
-    changed = planted.filter(planted["happened"] != examples["happened"])
+def test_a_row_planted_in_the_horizon_changes_the_outcome_and_no_feature(
+    year: pl.DataFrame, examples: Examples
+) -> None:
+    before, cut = examples[0], AS_OF - dt.timedelta(days=28)
+    gone = before.filter(pl.col("happened"), pl.col("cut") == cut)["customer_id"]
+    planted = buying.examples(pl.concat([year, purchases({gone[0]: [cut]})]), SELDOM, AS_OF)[0]
+    assert planted.drop("happened").equals(before.drop("happened"))
+    changed = planted.filter(planted["happened"] != before["happened"])
     assert changed.select("customer_id", "cut", "happened").rows() == [(gone[0], cut, False)]
 
 

@@ -1,16 +1,19 @@
 """Metrics agree with scikit-learn's, weights mean repetition, curves are calibrated."""
 
+import datetime as dt
+
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from cer_assets.predict.curves import LogisticCurves
-from cer_assets.predict.evaluate import measure, measure_with_intervals
+from cer_assets.predict.evaluate import evaluation, measure, measure_with_intervals
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(n=st.integers(4, 60), levels=st.integers(2, 10), seed=st.integers(0, 10_000))
 def test_metrics_are_those_of_scikit_learn_also_with_ties_and_weights(n: int, levels: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -50,6 +53,14 @@ def test_intervals_hold_the_value_and_depend_on_the_seed_alone() -> None:
     figures = measure_with_intervals(happened, probability, seed=1)
     assert ((figures[:, 1] < figures[:, 0]) & (figures[:, 0] < figures[:, 2])).all()
     np.testing.assert_array_equal(figures, measure_with_intervals(happened, probability, seed=1))
+
+
+def test_a_baseline_without_a_figure_for_somebody_is_not_judged() -> None:
+    said = pl.DataFrame({"customer_id": list("abcd"), "cut": [dt.date(2024, 1, 1)] * 4, "happened": [True, False] * 2})
+    said = said.with_columns(rule=pl.lit(0.5), rival=pl.Series([0.1, np.nan, 0.3, 0.4]), churn=pl.lit(0.5))
+    figures = evaluation(said, "churn", 28, dt.date(2024, 3, 1), resamples=20)
+    assert set(figures["of"]) == {"rule", "churn"}
+    assert figures["value"].is_finite().all()
 
 
 def test_curves_bend_where_the_odds_do_and_come_back_from_json() -> None:

@@ -1,6 +1,7 @@
 """Features say what happened before the cut, and nothing else."""
 
 import datetime as dt
+from decimal import Decimal
 
 import polars as pl
 import pytest
@@ -57,7 +58,7 @@ def test_a_day_of_returns_only_is_no_day_of_purchase() -> None:
     assert bought_within(returns, AS_OF - dt.timedelta(days=2), 28).is_empty()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(late=st.lists(st.integers(0, 60), max_size=5), seed=st.integers(0, 100))
 def test_a_row_planted_on_or_after_the_cut_changes_no_feature(year: pl.DataFrame, late: list[int], seed: int) -> None:
     cut = AS_OF - dt.timedelta(days=90)
@@ -78,3 +79,13 @@ def test_what_lies_further_back_than_the_memory_is_not_read() -> None:
     long_ago = purchases({"a": days_before(AS_OF, 900, MEMORY_DAYS + 1), "gone": days_before(AS_OF, 500)})
     known = purchases({"a": lately})
     assert features(pl.concat([known, long_ago]), AS_OF).equals(features(known, AS_OF))
+
+
+def test_who_returned_all_they_bought_has_no_figure_over_the_mean_spend() -> None:
+    paid = purchases({"a": days_before(AS_OF, 45, 60)}).with_columns(
+        amount=pl.Series([Decimal(5), Decimal(-5)], dtype=pl.Decimal(18, 2))
+    )
+    known = features(paid, AS_OF)
+    assert known["spend_mean"].item() == 0
+    assert known["spend_last_over_mean"].item() is None
+    assert known.select(pl.col(FEATURES).is_finite().fill_null(value=True)).row(0) == (True,) * len(FEATURES)

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cer_assets.predict import Predictor, categories, drivers, response
+from cer_assets.predict import Predictor, categories, drivers, learn, learn_and_judge, response
 from cer_assets.predict.drivers import theme_of
 from cer_assets_tests.predict.conftest import AS_OF, FIRST
 
@@ -61,8 +61,13 @@ def tables(year: pl.DataFrame) -> Tables:
 
 
 @pytest.fixture(scope="module")
-def model(tables: Tables) -> Predictor:
-    return response.fit(**tables, as_of=AS_OF)[0]
+def examples(tables: Tables) -> pl.DataFrame:
+    return response.examples(**tables, as_of=AS_OF)
+
+
+@pytest.fixture(scope="module")
+def model(examples: pl.DataFrame) -> Predictor:
+    return learn_and_judge(response.QUESTION.model_copy(update={"judged_cuts": 1}), examples, AS_OF)[0]
 
 
 def test_who_answered_before_is_likelier_to_answer(model: Predictor, tables: Tables) -> None:
@@ -104,6 +109,20 @@ def test_training_reads_nothing_from_its_day_on_and_minds_no_order(tables: Table
     before = response.examples(**known_before(tables, cut), as_of=cut)
     assert response.examples(**mixed(tables, 4), as_of=cut).equals(before)
     assert (before["known_on"] <= cut).all()
+
+
+def test_an_answer_after_the_end_of_a_campaign_is_none(tables: Tables, examples: pl.DataFrame) -> None:
+    silent = examples.filter(~pl.col("happened"), pl.col("cut") == pl.col("cut").min()).row(0, named=True)
+    late = {"campaign_id": silent["campaign_id"], "customer_id": silent["customer_id"]}
+    answered = tables["responses"].vstack(pl.DataFrame([late | {"responded_on": silent["known_on"]}]))
+    told = response.examples(**tables | {"responses": answered}, as_of=AS_OF)
+    assert told["happened"].equals(examples["happened"])
+    assert told["responses"].sum() > examples["responses"].sum()
+
+
+def test_campaigns_that_affinity_no_longer_knows_teach_nothing(tables: Tables) -> None:
+    later = AS_OF + dt.timedelta(days=100)
+    assert response.examples(**tables, as_of=later)["cut"].min() == FIRST + dt.timedelta(days=120)
 
 
 def test_without_campaigns_the_reason_is_said(tables: Tables) -> None:
@@ -166,7 +185,8 @@ def category_days(seed: int = 0) -> pl.DataFrame:
 
 def test_the_likeliest_category_is_that_of_the_shortest_rhythm() -> None:
     days = category_days()
-    model, _ = categories.fit(days, AS_OF)
+    examples = categories.examples(days, AS_OF)
+    model = learn(categories.QUESTION, examples, AS_OF)
     said = categories.next_categories(model, days, AS_OF - dt.timedelta(days=1))
     assert dict(said.schema) == categories.COLUMNS
     first = said.filter(pl.col("rank") == 1)
@@ -176,7 +196,7 @@ def test_the_likeliest_category_is_that_of_the_shortest_rhythm() -> None:
     planted = days.with_columns(ordered_on=pl.col("ordered_on") + pl.duration(days=400))
     other = pl.concat([days, planted.filter(pl.col("ordered_on") >= AS_OF)]).sample(fraction=1, shuffle=True, seed=1)
     assert categories.next_categories(model, other, AS_OF - dt.timedelta(days=1)).equals(said)
-    assert categories.examples(other, AS_OF).equals(categories.examples(days, AS_OF))
+    assert categories.examples(other, AS_OF).equals(examples)
 
 
 def test_without_categories_the_reason_is_said() -> None:
