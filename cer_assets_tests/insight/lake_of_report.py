@@ -1,6 +1,7 @@
 """A small lake's tables, as the report reads them: forty customers over half a year, and names with markup in them."""
 
 import datetime as dt
+from functools import cache
 
 import polars as pl
 
@@ -126,6 +127,7 @@ def calibration() -> pl.DataFrame:
     )
 
 
+@cache
 def frames() -> dict[str, pl.DataFrame]:
     """Every table that the report reads, by its name there."""
     bought = purchases()
