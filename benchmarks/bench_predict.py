@@ -2,6 +2,12 @@
 
 Complete Journey, one household one customer, as of 2018-01-01. Every figure is of models learned anew at each cut from
 what was known by then. With `--customers N` the cost of a day over N copied customers is measured instead.
+
+`response, fixed split` is for comparison with published figures, which learn once, from the campaigns that started
+before 2017-10-01, and judge those that started from then to 2017-12-20, all together. It differs from `response`, which
+is the stricter: the campaigns learned from had started by the day of the split but not all had ended, so that answers
+of later weeks are learned from; and of the campaigns judged three had not ended when the records do, so that later
+answers to them count as none. The features end before each campaign's first day either way.
 """
 
 import argparse
@@ -24,10 +30,18 @@ from cer_assets.predict import (
     drivers,
     learn_and_judge,
     response,
+    said_of,
 )
+from cer_assets.predict.evaluate import evaluation
 from cer_assets.sample.journey import Journey, read_journey
 
 AS_OF = date(2018, 1, 1)
+SPLIT = date(2017, 10, 1)
+"""Campaigns that start earlier are learned from, later ones judged, in the fixed split."""
+JUDGED_UNTIL = date(2017, 12, 20)
+"""First day of the campaigns that the fixed split does not judge any more."""
+ALL_ENDED = date(2018, 3, 1)
+"""By then every campaign had ended, though the records end sooner."""
 BOTH: tuple[Buying, ...] = (*CHURN, *PURCHASE)
 TEXT = pl.String
 
@@ -49,12 +63,32 @@ def figures(tables: dict[str, pl.DataFrame]) -> dict[str, Any]:
     """Quality of every model, with what training and judging took."""
     of: dict[str, Callable[[], tuple[Predictor, pl.DataFrame]]] = {
         **{f"{asked.outcome} {asked.horizon_days} days": lambda asked=asked: fitted(tables, asked) for asked in BOTH},
-        "response": lambda: response.fit(
-            tables["campaigns"], tables["sends"], tables["responses"], tables["affinity"], tables["days"], AS_OF
-        ),
+        "response": lambda: response.fit(**campaign_inputs(tables), as_of=AS_OF),
         "category 7 days": lambda: categories.fit(tables["category_days"], AS_OF),
     }
-    return {name: quality(*measured(fit)) for name, fit in of.items()}
+    return {name: quality(*measured(fit)) for name, fit in of.items()} | {"response, fixed split": fixed_split(tables)}
+
+
+def fixed_split(tables: dict[str, pl.DataFrame]) -> dict[str, Any]:
+    """Answers to the campaigns of autumn, foreseen by one model of the campaigns before; value and 95 % interval."""
+    examples = response.examples(**campaign_inputs(tables), as_of=ALL_ENDED)
+    before, later = (
+        examples.filter(pl.col("cut").is_between(first, last, closed="left"))
+        for first, last in ((date.min, SPLIT), (SPLIT, JUDGED_UNTIL))
+    )
+    held_out = said_of(response.QUESTION, before, later, ALL_ENDED)
+    judged = evaluation(held_out, response.QUESTION.model, None, JUDGED_UNTIL).filter(pl.col("cut").is_null())
+    return {
+        "learned from": before.height,
+        "judged on": held_out.height,
+        "campaigns": held_out["campaign_id"].n_unique(),
+        "held out": figures_of(judged)["all cuts"],
+    }
+
+
+def campaign_inputs(tables: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """What `response` reads."""
+    return {name: tables[name] for name in ("campaigns", "sends", "responses", "affinity", "days")}
 
 
 def fitted(tables: dict[str, pl.DataFrame], asked: Buying) -> tuple[Predictor, pl.DataFrame]:
@@ -66,18 +100,23 @@ def fitted(tables: dict[str, pl.DataFrame], asked: Buying) -> tuple[Predictor, p
 def quality(fit: tuple[Predictor, pl.DataFrame], cost: Any) -> dict[str, Any]:
     """Each metric of the model and its baselines, at each cut and over all, as value and 95 % interval."""
     model, held_out = fit
-    rows = model.evaluation.with_columns(at=pl.col("cut").cast(pl.String).fill_null("all cuts"))
-    shown: dict[str, Any] = {}
-    for at, of, metric, *interval in rows.select("at", "of", "metric", "value", "low", "high").iter_rows():
-        shown.setdefault(at, {}).setdefault(of, {})[metric] = [round(figure, 4) for figure in interval]
     calibration = model.calibration.select("predicted", "observed", "customers")
     return {
         "learned from": model.examples,
         "judged on": held_out.height,
-        "held out": shown,
+        "held out": figures_of(model.evaluation),
         "calibration": [[round(p, 4), round(o, 4), n] for p, o, n in calibration.iter_rows()],
         "training and judging": asdict(cost),
     }
+
+
+def figures_of(judged: pl.DataFrame) -> dict[str, Any]:
+    """Rows of `predict.evaluation` by cut, model and metric."""
+    rows = judged.with_columns(at=pl.col("cut").cast(pl.String).fill_null("all cuts"))
+    shown: dict[str, Any] = {}
+    for at, of, metric, *interval in rows.select("at", "of", "metric", "value", "low", "high").iter_rows():
+        shown.setdefault(at, {}).setdefault(of, {})[metric] = [round(figure, 4) for figure in interval]
+    return shown
 
 
 def cost_of_a_day(days: pl.DataFrame, customers: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ all these.
 
 from cer_assets.predict.buying import CHURN, PURCHASE, Buying
 from cer_assets.predict.drivers import drivers
-from cer_assets.predict.predictor import Predictor, Predictors, Question, judge, learn, learn_and_judge
+from cer_assets.predict.predictor import Predictor, Predictors, Question, judge, learn, learn_and_judge, said_of
 
 __all__ = [
     "CHURN",
@@ -19,4 +19,5 @@ __all__ = [
     "judge",
     "learn",
     "learn_and_judge",
+    "said_of",
 ]

@@ -271,13 +271,21 @@ def judge(question: Question, examples: pl.DataFrame, as_of: date) -> pl.DataFra
     """
     known = _known_by(question, examples, as_of)
     cuts = known["cut"].unique().sort(descending=True).head(question.judged_cuts)
-    held_out = [_judged_at(question, examples, known.filter(pl.col("cut") == cut), cut) for cut in cuts]
-    return pl.concat([_judged_at(question, examples.clear(), known.clear(), as_of), *held_out])
+    held_out = [said_of(question, examples, known.filter(pl.col("cut") == cut), cut) for cut in cuts]
+    return pl.concat([said_of(question, examples.clear(), known.clear(), as_of), *held_out])
 
 
-def _judged_at(question: Question, examples: pl.DataFrame, rows: pl.DataFrame, cut: date) -> pl.DataFrame:
-    past = _known_by(question, examples, cut)
-    model = learn(question, past, cut)
+def said_of(question: Question, examples: pl.DataFrame, rows: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """What is said of some rows by what was learned from examples known by a day; columns as of `judge`.
+
+    Args:
+        question: what is asked.
+        examples: as `Question` describes, in any order; those whose outcome was not known before `as_of` are left out.
+        rows: further examples, whose outcome is to be foreseen.
+        as_of: first day not read of the examples.
+    """
+    past = _known_by(question, examples, as_of)
+    model = learn(question, past, as_of)
     if model.blend is None:
         rows = rows.clear()
     said = {
