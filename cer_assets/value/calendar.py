@@ -11,6 +11,9 @@ Integers = npt.NDArray[np.int64]
 
 EPOCH = date(1970, 1, 1)
 
+# Bits of a whole number that hold any day there is, and what makes days before 1970 positive.
+DAY_BITS, SHIFT = 23, 2**20
+
 
 @dataclass(frozen=True)
 class Calendar:
@@ -47,14 +50,14 @@ class Calendar:
         code = pl.col("customer_id").cast(pl.Enum(ids)).to_physical().cast(pl.Int64)
         # Customer and day in one whole number: sorting those is far quicker than sorting text.
         rows = known.select(
-            key=code * 2**20 + pl.col("ordered_on").to_physical(),
+            key=code * 2**DAY_BITS + pl.col("ordered_on").to_physical() + SHIFT,
             cents=(pl.col("amount").cast(pl.Decimal(18, 2)) * 100).cast(pl.Int64),
         ).collect()
         key, cents = rows["key"].to_numpy(), rows["cents"].to_numpy()
         order = np.argsort(key, kind="stable")
         key = key[order]
-        starts = np.searchsorted(key, np.arange(len(ids) + 1, dtype=np.int64) << 20)
-        return cls(ids, starts, (key & (2**20 - 1)).astype(np.int32), cents[order])
+        starts = np.searchsorted(key, np.arange(len(ids) + 1, dtype=np.int64) << DAY_BITS)
+        return cls(ids, starts, ((key & (2**DAY_BITS - 1)) - SHIFT).astype(np.int32), cents[order])
 
     def __len__(self) -> int:
         """Number of customers."""

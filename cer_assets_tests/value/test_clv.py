@@ -34,6 +34,16 @@ def test_a_history_counts_repeat_days_and_weeks_since_the_first() -> None:
     assert (past.days[0], past.spend[0], past.mean_spend[0]) == (2, 24, 12)
 
 
+def test_a_day_long_ago_or_far_ahead_stays_with_its_customer() -> None:
+    days = [date(1, 1, 1), date(1900, 1, 1), date(1969, 12, 31), date(1970, 1, 1), date(9999, 12, 31)]
+    bought = pl.concat(
+        [purchases((who, 0, "1.00")).with_columns(ordered_on=pl.lit(on)) for who in ("bob", "ann") for on in days[::-1]]
+    )
+    calendar = Calendar.of(bought, days[-1])
+    assert calendar.starts.tolist() == [0, 5, 10]
+    assert calendar.day.tolist() == [day_number(on) for on in days] * 2
+
+
 def test_who_has_bought_nothing_by_the_day_has_no_history() -> None:
     bought = purchases(("ann", 5, "10.00"), ("bob", 0, "-3.00"))
     assert not len(Past(Calendar.of(bought, day(9)), day_number(day(4))))
