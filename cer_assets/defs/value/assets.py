@@ -64,6 +64,8 @@ def clv_model(
     )
     if live is not None and why is None:
         return dg.Output(live, metadata={"trained": f"kept: trained on purchases until {live.as_of}", "why": live.why})
+    if purchases.is_empty():
+        raise dg.Failure("value.purchases is empty: nobody has bought anything yet", allow_retries=False)
     periods = earlier_periods(purchases)
     learned = fit(purchases, periods=periods)
     metadata: dict[str, dg.MetadataValue | str | None] = {
