@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from threadpoolctl import threadpool_limits
 
 from cer_assets.predict.predictor import Predictor, matrix
 
@@ -98,7 +99,8 @@ def _slice(model: Predictor, rows: pl.DataFrame) -> pl.DataFrame:
     of = [theme_of(name) for name in names]
     themes = sorted(set(of))
     belongs = np.array([[theme == mine for theme in themes] for mine in of], dtype=np.float64)
-    effects = model.blend.contributions(matrix(rows, names)) @ belongs
+    with threadpool_limits(1, user_api="blas"):  # sums over more threads come out differently each time
+        effects = model.blend.contributions(matrix(rows, names)) @ belongs
     each = [
         rows.select(*keys, feature=pl.lit(theme), effect=pl.Series(effects[:, at]), text=_words(theme))
         for at, theme in enumerate(themes)

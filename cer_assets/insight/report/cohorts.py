@@ -122,7 +122,11 @@ def _reading(retained: pl.DataFrame, begins: date) -> list[str]:
         late, early = next_month.tail(3), next_month.head(-3)
         now, before = (int(rows["customers"].sum()) / int(rows["size"].sum()) for rows in (late, early))
         verdict = (
-            "come back more often than" if now > before else "come back less often than" if now < before else "like"
+            "come back more often than"
+            if now > before
+            else "come back less often than"
+            if now < before
+            else "come back as often as"
         )
         text.append(
             f"The newest three months' first buyers {verdict} those before them: {words.percent(now)} against"
