@@ -117,7 +117,7 @@ def test_no_purchases_at_all_give_no_rows() -> None:
     assert model.predict(rows(purchases({}), model)).is_empty()
 
 
-@settings(deadline=None, max_examples=3)
+@settings(deadline=None, max_examples=2)
 @given(late=st.lists(st.integers(0, 80), min_size=1, max_size=3), seed=st.integers(0, 100))
 def test_training_reads_nothing_that_came_later_and_minds_no_order(
     year: pl.DataFrame, earlier: Examples, late: list[int], seed: int

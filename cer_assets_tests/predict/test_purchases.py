@@ -58,7 +58,7 @@ def test_a_day_of_returns_only_is_no_day_of_purchase() -> None:
     assert bought_within(returns, AS_OF - dt.timedelta(days=2), 28).is_empty()
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(late=st.lists(st.integers(0, 60), max_size=5), seed=st.integers(0, 100))
 def test_a_row_planted_on_or_after_the_cut_changes_no_feature(year: pl.DataFrame, late: list[int], seed: int) -> None:
     cut = AS_OF - dt.timedelta(days=90)
