@@ -1,6 +1,5 @@
 """What changed since links were made: records to look at again, and what binds them; no pair is scored."""
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +8,7 @@ import polars as pl
 from cer_assets.identity.cluster import MILLION, Ints, connected
 from cer_assets.identity.index import DIGITS, rows_of
 from cer_assets.identity.pairs import Bools, coded
+from cer_assets.identity.prepare import Workspace
 from cer_assets.identity.score import Scored
 
 
@@ -74,19 +74,17 @@ def bound(ids: pl.Series, constraints: pl.DataFrame | None) -> Bound:
     return Bound(group[: len(ids)], (one[here], other[here]), said)
 
 
-def with_constraints(fingerprints: pl.Series, ids: pl.Series, bonds: Bound) -> pl.Series:
+def with_constraints(ready: Workspace, fingerprints: pl.Series, bonds: Bound) -> pl.Series:
     """Fingerprints that also tell what people said of the record."""
     if bonds.everyone_is_free:
         return fingerprints
-    said = bonds.said.select("record_id", said=pl.col("said").map_elements(_short, return_dtype=pl.String))
-    held = pl.DataFrame({"record_id": ids, "plain": fingerprints}).join(
-        said, on="record_id", how="left", maintain_order="left"
-    )
+    cursor = ready.connection
+    cursor.register("said_frame", bonds.said)
+    said = cursor.sql(f"select record_id, left(md5(said), {DIGITS}) as said from said_frame").pl()
+    cursor.unregister("said_frame")
+    plain = pl.DataFrame({"record_id": ready.record_ids, "plain": fingerprints})
+    held = plain.join(said, on="record_id", how="left", maintain_order="left")
     return held.select(pl.col("plain") + pl.col("said").fill_null("")).to_series()
-
-
-def _short(said: str) -> str:
-    return hashlib.md5(said.encode(), usedforsecurity=False).hexdigest()[:DIGITS]
 
 
 @dataclass(frozen=True)

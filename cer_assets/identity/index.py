@@ -18,9 +18,10 @@ import numpy.typing as npt
 import polars as pl
 
 from cer_assets.identity.block import BlockKey, hashed
+from cer_assets.identity.fields import MatchField
 from cer_assets.identity.model import Model
 from cer_assets.identity.pairs import Hashes, Ints, Near, hash_keys
-from cer_assets.identity.prepare import Codes, Prepared, Texts, Workspace, mixed, prepared_texts, sparse
+from cer_assets.identity.prepare import Codes, Prepared, Texts, Workspace, mixed, prepared_texts, sparse, standards
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ def read_records(
     texts = Texts.of(records, model.fields)
     keys, _ = model.block_rules()
     prefix = decided_by(model, len(texts))
-    basis = _basis(prefix, keys)
+    basis = _basis(prefix, texts.fields, keys)
     seen = _seen(texts)
     if former is not None and former.basis == basis and len(former):
         row = rows_of(texts.record_ids, former.record_ids)
@@ -155,9 +156,9 @@ def rows_of(ids: pl.Series, among: pl.Series) -> Ints:
     return found["row"].fill_null(-1).to_numpy(writable=True)
 
 
-def _basis(prefix: str, keys: Sequence[BlockKey]) -> str:
-    """Hashes of other versions of the libraries, or of keys that are written otherwise, are not those of now."""
-    written = [prefix, pl.__version__, duckdb.__version__, *(hashed(key) for key in keys)]
+def _basis(prefix: str, fields: Sequence[MatchField], keys: Sequence[BlockKey]) -> str:
+    """Hashes of other libraries, or of values and keys that were written otherwise, are not those of now."""
+    written = [prefix, pl.__version__, duckdb.__version__, standards(fields), *(hashed(key) for key in keys)]
     return hashlib.sha256("\n".join(written).encode()).hexdigest()
 
 

@@ -413,6 +413,12 @@ def _standard_sql(field: MatchField, hashed: bool) -> str:
     """
 
 
+def standards(fields: Sequence[MatchField]) -> str:
+    """All that decides what a text's value and its facets are, written out."""
+    written = [_standard_sql(field, hashed=True) + _facets_sql(i, field) for i, field in enumerate(fields)]
+    return "\n".join([*written, _diminutives().write_csv()])
+
+
 def _kept(field: MatchField) -> exp.Expr:
     """The standard value in plain letters without what stands behind a name; null where it stands for none."""
     junk = rename(KINDS[field.kind].junk, lambda _, _name: "standard")

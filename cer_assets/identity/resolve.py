@@ -146,7 +146,7 @@ def resolve_all(
     with read_records(records, model, connection, index, complete=known is None) as (ready, read):
         with _phase("%d records: what changed", ready.size):
             bonds = bound(ready.record_ids, constraints)
-            fingerprint = with_constraints(read.fingerprints, ready.record_ids, bonds)
+            fingerprint = with_constraints(ready, read.fingerprints, bonds)
             past = (
                 nothing_known(ready.size)
                 if known is None
