@@ -11,6 +11,8 @@ DRAWN_TO_MEAN = 3.0
 """Sends of an average customer that a customer's own are mixed with, before their rate counts."""
 SOONEST_DAYS = 91
 """Campaigns that begin later are not judged yet."""
+AMOUNTS = ("amount", "amount_4w", "amount_13w")
+"""Columns of `predict.campaign_affinity`: paid for what a campaign promotes, in half a year and of late."""
 OWN = (
     "recency_days",
     "gap_mean",
@@ -32,6 +34,7 @@ FEATURES = (
     "responses",
     "coupons",
     "response_rate",
+    "response_rate_of_kind",
     "days_since_response",
     "kind_rate",
     "kind_sends",
@@ -41,6 +44,8 @@ FEATURES = (
     "affinity_days",
     "affinity_products",
     "affinity_amount",
+    "affinity_amount_4w",
+    "affinity_amount_13w",
     "affinity_share",
     "affinity_recency",
     "affinity_breadth",
@@ -191,6 +196,8 @@ def _rows_at(
     unsent = asked.select("campaign_id").join(sent, on="campaign_id", how="anti")
     candidates = unsent.join(own.filter(pl.col("recency_days") <= 56).select("customer_id"), how="cross")
     before, answered = sent.filter(pl.col("sent_on") < cut), used.filter(pl.col("responded_on") < cut)
+    rate = _rate(before, answered)
+    mean_of_kind = _drawn("kind_responses", "kind_sends", pl.lit(rate)).fill_null(rate)
     spent = pl.col("amount").sum().cast(pl.Float64).alias("spend_26w")
     figure = pl.col(FEATURES).cast(pl.Float64)
     half_year = days.filter(pl.col("ordered_on").is_between(cut - timedelta(days=182), cut - timedelta(days=1)))
@@ -202,6 +209,7 @@ def _rows_at(
         )
         .join(reached.group_by("campaign_id").len("campaign_sends"), on="campaign_id", how="left")
         .join(_past_of_customers(before, answered, cut), on="customer_id", how="left")
+        .join(_past_of_customers_and_kinds(before, answered), on=["customer_id", "kind"], how="left", nulls_equal=True)
         .join(_past_of_kinds(before, answered), on="kind", how="left", nulls_equal=True)
         .join(
             affinity.select(
@@ -209,7 +217,7 @@ def _rows_at(
                 "customer_id",
                 affinity_days="days",
                 affinity_products="products",
-                affinity_amount=pl.col("amount").cast(pl.Float64),
+                **{f"affinity_{name}": pl.col(name).cast(pl.Float64) for name in AMOUNTS},
                 affinity_recency=(pl.lit(cut) - pl.col("last_bought_on")).dt.total_days(),
             ),
             on=["campaign_id", "customer_id"],
@@ -218,13 +226,12 @@ def _rows_at(
         .join(half_year.group_by("customer_id").agg(spent), on="customer_id", how="left")
         .join(own.select("customer_id", *OWN), on="customer_id", how="left")
         .with_columns(
-            pl.col("sends", "responses", "coupons", "affinity_days", "affinity_products", "affinity_amount").fill_null(
-                0
-            ),
+            pl.col("sends", "responses", "coupons", "sends_of_kind", "responses_of_kind").fill_null(0),
+            pl.col("affinity_days", "affinity_products", *(f"affinity_{name}" for name in AMOUNTS)).fill_null(0),
         )
         .with_columns(
-            response_rate=(pl.col("responses") + DRAWN_TO_MEAN * _rate(before, answered))
-            / (pl.col("sends") + DRAWN_TO_MEAN),
+            response_rate=_drawn("responses", "sends", pl.lit(rate)),
+            response_rate_of_kind=_drawn("responses_of_kind", "sends_of_kind", mean_of_kind),
             affinity_share=pl.col("affinity_amount") / pl.col("spend_26w"),
             affinity_breadth=pl.col("affinity_products") / pl.col("campaign_products"),
             reason=pl.when(pl.col("recency_days").is_null()).then(pl.lit("no purchase in the last 364 days")),
@@ -252,15 +259,31 @@ def _past_of_customers(before: pl.DataFrame, answered: pl.DataFrame, cut: date) 
     return sends.join(uses, on="customer_id", how="full", coalesce=True)
 
 
+def _past_of_customers_and_kinds(before: pl.DataFrame, answered: pl.DataFrame) -> pl.DataFrame:
+    """What each customer was sent and used of each kind."""
+    uses = answered.group_by("customer_id", "kind").agg(responses_of_kind=pl.col("campaign_id").n_unique())
+    return (
+        before.group_by("customer_id", "kind")
+        .agg(sends_of_kind=pl.col("campaign_id").n_unique())
+        .join(uses, on=["customer_id", "kind"], how="full", coalesce=True, nulls_equal=True)
+    )
+
+
 def _past_of_kinds(before: pl.DataFrame, answered: pl.DataFrame) -> pl.DataFrame:
     """How the campaigns of each kind were answered."""
-    uses = answered.select("campaign_id", "customer_id", "kind").unique().group_by("kind").len("uses")
+    uses = answered.select("campaign_id", "customer_id", "kind").unique().group_by("kind").len("kind_responses")
     return (
         before.group_by("kind")
         .agg(kind_sends=pl.len())
         .join(uses, on="kind", how="left", nulls_equal=True)
-        .select("kind", "kind_sends", kind_rate=pl.col("uses").fill_null(0) / pl.col("kind_sends"))
+        .with_columns(pl.col("kind_responses").fill_null(0))
+        .with_columns(kind_rate=pl.col("kind_responses") / pl.col("kind_sends"))
     )
+
+
+def _drawn(answers: str, sends: str, mean: pl.Expr) -> pl.Expr:
+    """The share of the sends that was answered, drawn towards a mean where there were few."""
+    return (pl.col(answers) + DRAWN_TO_MEAN * mean) / (pl.col(sends) + DRAWN_TO_MEAN)
 
 
 def _rate(before: pl.DataFrame, answered: pl.DataFrame) -> float:

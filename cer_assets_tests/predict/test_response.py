@@ -46,7 +46,8 @@ def tables(year: pl.DataFrame) -> Tables:
     ]
     names = ["campaign_id", "customer_id"]
     days = {"as_of": pl.Date, "campaign_id": pl.String, "customer_id": pl.String, "days": pl.Int64}
-    bought = {"products": pl.Int64, "amount": pl.Decimal(18, 2), "last_bought_on": pl.Date}
+    paid = dict.fromkeys(response.AMOUNTS, pl.Decimal(18, 2))
+    bought = {"products": pl.Int64, **paid, "last_bought_on": pl.Date}
     return {
         "campaigns": pl.DataFrame(
             campaigns, schema=["campaign_id", "kind", "starts_on", "ends_on", "product_id"], orient="row"
@@ -54,7 +55,9 @@ def tables(year: pl.DataFrame) -> Tables:
         "sends": pl.DataFrame(sends, schema=[*names, "sent_on"], orient="row"),
         "responses": pl.DataFrame(answers, schema=[*names, "responded_on"], orient="row"),
         "affinity": pl.DataFrame(
-            [(AS_OF, "k03", "c004", 2, 1, Decimal(10), FIRST)], schema=days | bought, orient="row"
+            [(AS_OF, "k03", "c004", 2, 1, Decimal(10), Decimal(0), Decimal(10), FIRST)],
+            schema=days | bought,
+            orient="row",
         ),
         "days": year,
     }
@@ -102,6 +105,17 @@ def test_rows_from_the_first_day_of_a_campaign_on_change_none_of_its_features(ta
     )
     assert whole.equals(seen)
     assert in_any_order.equals(seen)
+
+
+def test_answers_to_campaigns_of_the_same_kind_count_apart(tables: Tables) -> None:
+    kinds = tables["campaigns"].select("campaign_id", "kind")
+    sent, used = (tables[name].join(kinds, on="campaign_id").filter(kind="A") for name in ("sends", "responses"))
+    answers, sends = (frame["customer_id"].value_counts().rows_by_key("customer_id") for frame in (used, sent))
+    mean = (used.height + 3 * tables["responses"].height / tables["sends"].height) / (sent.height + 3)
+    rates = response.rows(**tables, cut=AS_OF).select("customer_id", "response_rate_of_kind").rows()
+    for customer, rate in rates[::20]:
+        (of,), (to,) = (counts.get(customer, [(0,)])[0] for counts in (answers, sends))
+        assert rate == pytest.approx((of + 3 * mean) / (to + 3))
 
 
 def test_training_reads_nothing_from_its_day_on_and_minds_no_order(tables: Tables) -> None:
@@ -159,13 +173,16 @@ def test_affinity_ends_before_the_campaign_begins_or_the_day_after() -> None:
             create table customer.order_lines as
             select customer_id, 'p1' as product_id, day as ordered_on, 2::decimal(18, 2) as amount, true as merchandise
             from (values ('a', date '2024-02-29'), ('a', date '2024-03-01'), ('b', date '2024-03-10'),
-                ('b', date '2024-03-11'), ('b', date '2023-01-01')) as t (customer_id, day)""")
+                ('b', date '2024-03-11'), ('b', date '2023-01-01'), ('c', date '2024-01-20')
+            ) as t (customer_id, day)""")
         found = con.sql((SQL / "predict" / "campaign_affinity.sql").read_text()).pl().sort("campaign_id", "customer_id")
     assert found.select("campaign_id", "customer_id", "days").rows() == [
         ("ahead", "a", 2),
         ("ahead", "b", 1),
+        ("ahead", "c", 1),
         ("past", "a", 1),
     ]
+    assert found.select(response.AMOUNTS).rows() == [(4, 4, 4), (2, 2, 2), (2, 0, 2), (2, 2, 2)]
 
 
 def category_days(seed: int = 0) -> pl.DataFrame:

@@ -12,6 +12,8 @@ columns:
   days: days on which a promoted product was bought
   products: different promoted products bought
   amount: paid for them
+  amount_4w: of that, in the last four weeks before it began
+  amount_13w: of that, in the last thirteen weeks
   last_bought_on: last such day
 --- */
 with campaign as (
@@ -54,6 +56,8 @@ select
     count(distinct l.ordered_on) as days,
     count(distinct l.product_id) as products,
     sum(l.amount)::decimal(18, 2) as amount,
+    coalesce(sum(l.amount) filter (where l.ordered_on >= c.cut - interval 28 day), 0)::decimal(18, 2) as amount_4w,
+    coalesce(sum(l.amount) filter (where l.ordered_on >= c.cut - interval 91 day), 0)::decimal(18, 2) as amount_13w,
     max(l.ordered_on) as last_bought_on
 from campaign_of_day as c
 inner join customer.campaigns as p on c.campaign_id = p.campaign_id
