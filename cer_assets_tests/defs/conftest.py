@@ -44,7 +44,7 @@ def broken_home(finished_home: Path, tmp_path: Path) -> Home:
     """
     home = tmp_path / "home"
     shutil.copytree(finished_home / "lake", home / "lake", copy_function=os.link)
-    for part in ("landing", "models", "sample_truth", "snapshots"):
+    for part in ("landing", "models", "reports", "sample_truth", "snapshots"):
         copied(finished_home / part, home / part)
     return Home(root=str(home))
 
