@@ -105,6 +105,7 @@ def examples(
     """
     offers = _offers(campaigns)
     ended = offers.filter(pl.col("ends_on") < as_of, pl.col("starts_on") >= as_of - timedelta(days=MEMORY_DAYS))
+    ended = ended.join(sends.drop_nulls("customer_id"), on="campaign_id", how="semi", maintain_order="left")
     past = _rows(ended, offers, sends, responses, affinity, days)
     in_time = responses.join(ended, on="campaign_id").filter(pl.col("responded_on") < pl.col("known_on"))
     used = in_time.select("campaign_id", "customer_id").unique()
@@ -190,9 +191,8 @@ def _rows_at(
     days: pl.DataFrame,
 ) -> pl.DataFrame:
     own = features(days, cut)
-    # A campaign is sent on the morning it begins: that it is sent is what was decided, and known.
-    reached = sent.filter(pl.col("sent_on") <= cut).join(asked.select("campaign_id"), on="campaign_id", how="semi")
-    reached = reached.select("campaign_id", "customer_id")
+    # That somebody is sent it, on the first morning or later, is what was decided, not what is foreseen.
+    reached = sent.join(asked.select("campaign_id"), on="campaign_id", how="semi").select("campaign_id", "customer_id")
     unsent = asked.select("campaign_id").join(sent, on="campaign_id", how="anti")
     candidates = unsent.join(own.filter(pl.col("recency_days") <= 56).select("customer_id"), how="cross")
     before, answered = sent.filter(pl.col("sent_on") < cut), used.filter(pl.col("responded_on") < cut)
@@ -277,7 +277,8 @@ def _past_of_kinds(before: pl.DataFrame, answered: pl.DataFrame) -> pl.DataFrame
         .agg(kind_sends=pl.len())
         .join(uses, on="kind", how="left", nulls_equal=True)
         .with_columns(pl.col("kind_responses").fill_null(0))
-        .with_columns(kind_rate=pl.col("kind_responses") / pl.col("kind_sends"))
+        # Who was never sent it may answer all the same.
+        .with_columns(kind_rate=(pl.col("kind_responses") / pl.col("kind_sends")).clip(upper_bound=1))
     )
 
 

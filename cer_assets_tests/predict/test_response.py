@@ -95,6 +95,19 @@ def test_an_unsent_campaign_is_judged_for_the_active_and_a_sent_one_for_those_wh
     assert (unsent["recency_days"] <= 56).all()
 
 
+def test_who_was_sent_a_campaign_after_its_first_day_is_judged_and_learned_from_too(tables: Tables) -> None:
+    late = tables | {"sends": tables["sends"].with_columns(pl.col("sent_on") + pl.duration(days=2))}
+    for read in (lambda each: response.examples(**each, as_of=AS_OF), lambda each: response.rows(**each, cut=AS_OF)):
+        ids = [read(each).select("campaign_id", "customer_id") for each in (tables, late)]
+        assert ids[0].height and ids[1].equals(ids[0])
+
+
+def test_a_campaign_that_nobody_got_teaches_nothing(tables: Tables) -> None:
+    unsent = tables | {"sends": tables["sends"].filter(pl.col("campaign_id") != "k03")}
+    assert "k03" in response.examples(**tables, as_of=AS_OF)["campaign_id"]
+    assert "k03" not in response.examples(**unsent, as_of=AS_OF)["campaign_id"]
+
+
 def test_rows_from_the_first_day_of_a_campaign_on_change_none_of_its_features(tables: Tables) -> None:
     start = tables["campaigns"].filter(pl.col("campaign_id") == "k08")["starts_on"].item()
     cut = start + dt.timedelta(days=5)
@@ -168,7 +181,10 @@ def test_affinity_ends_before_the_campaign_begins_or_the_day_after() -> None:
             create table customer.campaigns as select * from (values
                 ('past', date '2024-03-01', 'p1'), ('ahead', date '2024-04-01', 'p1'), ('far', date '2025-01-01', 'p1')
             ) as t (campaign_id, starts_on, product_id)""")
-        con.execute("create table customer.campaign_sends as select 'past' as campaign_id, 'a' as customer_id")
+        con.execute("""
+            create table customer.campaign_sends as select * from (values
+                ('past', 'a', date '2024-03-01'), ('ahead', 'c', date '2024-03-11')
+            ) as t (campaign_id, customer_id, sent_on)""")
         con.execute("""
             create table customer.order_lines as
             select customer_id, 'p1' as product_id, day as ordered_on, 2::decimal(18, 2) as amount, true as merchandise

@@ -2,7 +2,7 @@
 description: >-
   How much of what a campaign promotes a customer had bought in the half year before it began, or before the day after
   as_of where it has not begun; of campaigns of the last year, and of customers it was sent to, or of all where it was
-  sent to nobody yet.
+  sent to nobody by then.
 owners: ["team:data"]
 partitions: {daily: as_of}
 columns:
@@ -37,15 +37,20 @@ campaign_of_day as (
 ),
 
 sent as (
+    -- what was known of it at the end of the day
     select distinct
-        campaign_id,
-        customer_id
-    from customer.campaign_sends
-    where customer_id is not null
+        c.as_of,
+        c.campaign_id,
+        s.customer_id
+    from campaign_of_day as c
+    inner join customer.campaign_sends as s on c.campaign_id = s.campaign_id and s.sent_on <= c.as_of
+    where s.customer_id is not null
 ),
 
 sent_at_all as (
-    select distinct campaign_id
+    select distinct
+        as_of,
+        campaign_id
     from sent
 )
 
@@ -63,8 +68,8 @@ from campaign_of_day as c
 inner join customer.campaigns as p on c.campaign_id = p.campaign_id
 inner join customer.order_lines as l
     on p.product_id = l.product_id and l.ordered_on < c.cut and l.ordered_on >= c.cut - interval 182 day
-left join sent as s on c.campaign_id = s.campaign_id and l.customer_id = s.customer_id
-left join sent_at_all as a on c.campaign_id = a.campaign_id
+left join sent as s on c.as_of = s.as_of and c.campaign_id = s.campaign_id and l.customer_id = s.customer_id
+left join sent_at_all as a on c.as_of = a.as_of and c.campaign_id = a.campaign_id
 where
     l.customer_id is not null and l.merchandise and l.amount > 0
     and (s.customer_id is not null or a.campaign_id is null)
