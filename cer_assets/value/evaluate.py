@@ -42,7 +42,7 @@ def backtest(purchases: pl.DataFrame, cut: date, end: date, *, seed: int = 0, re
         resamples: bootstrap samples of customers.
 
     Returns:
-        model, metric, value, low, high (90 % percentile bootstrap over customers), chosen (whether earlier periods
+        model, metric, value, low, high (95 % percentile bootstrap over customers), chosen (whether earlier periods
         chose this candidate at `cut`), with metrics `mae` (money), `spearman`, `top_decile_lift` (spend of the tenth
         with the highest figures over a tenth of all spend), `bias` (sum of figures over sum of spend, less 1),
         `coverage` (share of customers whose spend fell between low and high: four in five if they are right), and

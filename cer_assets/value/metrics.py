@@ -9,8 +9,8 @@ from cer_assets.value.histories import Floats
 
 Metric = Callable[[Floats, Floats], float]
 
-# Nine bootstrap intervals in ten hold the figure of the population the customers are drawn from.
-TAIL = 0.05
+# Nineteen bootstrap intervals in twenty hold the figure of the population the customers are drawn from.
+TAIL = 0.025
 
 
 def with_interval(metric: Metric, figure: Floats, actual: Floats, samples: np.ndarray) -> tuple[float, float, float]:

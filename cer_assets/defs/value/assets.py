@@ -80,7 +80,7 @@ def clv_model(
         metadata |= {
             "newest period": table(judged, most=60),
             "newest period plot": picture(backtest_intervals(judged)),
-            "as it would have been said then": picture(clv_history(history)),
+            "by what was known of purchases then": picture(clv_history(history)),
         }
     return dg.Output(learned, metadata=metadata)
 
