@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -83,16 +83,15 @@ class Blocks:
             size: number of positions.
         """
         owned = self.later if fresh is None else np.where(fresh[self.members], self.later + self.earlier, 0)
+        if owned.sum(dtype=np.int64) <= most:
+            yield from _each_once(self._pairs_of(np.flatnonzero(owned), fresh))
+            return
         load = np.cumsum(np.bincount(self.members, weights=owned, minlength=size)) if len(owned) else np.zeros(size)
         whole = load[-1] if size else 0
         limits = np.searchsorted(load, np.arange(0, whole, most), side="right")
         for low, high in itertools.pairwise([*limits, size]):
             inside = (self.members >= low) & (self.members < high) & (owned > 0)
-            codes = self._pairs_of(np.flatnonzero(inside), fresh)
-            if len(codes):
-                # numpy's own `unique` hashes, which takes thirty times as long.
-                codes.sort()
-                yield codes[np.concatenate([[True], codes[1:] != codes[:-1]])]
+            yield from _each_once(self._pairs_of(np.flatnonzero(inside), fresh))
 
     def _pairs_of(self, places: Ints, fresh: Bools | None) -> Codes:
         """The pairs of the members at these places with others of their blocks."""
@@ -108,6 +107,14 @@ class Blocks:
         own = np.repeat(places, others)
         nth = np.arange(len(own)) - np.repeat(np.cumsum(others) - others, others) + 1
         return self.members[own], self.members[own + step * nth]
+
+
+def _each_once(codes: Codes) -> Iterator[Codes]:
+    """The pairs in order, if there are any."""
+    if len(codes):
+        # numpy's own `unique` hashes, which takes thirty times as long.
+        codes.sort()
+        yield codes[np.concatenate([[True], codes[1:] != codes[:-1]])]
 
 
 def groups_of(label: npt.NDArray[np.integer], positions: npt.NDArray[np.integer]) -> Blocks:
@@ -208,10 +215,20 @@ class Near:
         return there[same], number[same]
 
 
-def find_blocks(keys: Hashes, rules: Sequence[Rule], fresh: Bools | None = None) -> Blocking:
-    """The blocks of every rule; with `fresh`, only those that have a fresh record."""
+def find_blocks(
+    keys: Hashes, rules: Sequence[Rule], fresh: Bools | None = None, near: Sequence[Bools] | None = None
+) -> Blocking:
+    """The blocks of every rule; with `fresh`, only those that have a fresh record.
+
+    Args:
+        keys: per key and position the hash of the key's value, 0 where there is none.
+        rules: as places among the keys.
+        fresh: which positions; all where null.
+        near: what `near_to` found for the fresh ones, where that is known already.
+    """
+    if fresh is not None and near is None:
+        near = near_to(fresh, keys)
     with ThreadPoolExecutor(THREADS) as pool:
-        near = None if fresh is None else list(pool.map(partial(_near, fresh), keys))
         blocks = list(pool.map(partial(_blocks_of, keys, near, fresh), rules))
     blocked = np.zeros(keys.shape[1], dtype=np.uint64)
     for number, found in enumerate(blocks):
@@ -220,8 +237,13 @@ def find_blocks(keys: Hashes, rules: Sequence[Rule], fresh: Bools | None = None)
     return Blocking(keys, tuple(rules), Blocks.joined(blocks), pairs, blocked)
 
 
+def near_to(fresh: Bools, keys: Hashes) -> Sequence[Bools]:
+    """Per key which positions hold a value of it that a fresh one holds, or perhaps does."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(partial(_near, fresh), keys))
+
+
 def _near(fresh: Bools, key: Hashes) -> Bools:
-    """Which records hold a value of the key, and perhaps one that a fresh record holds."""
     of_fresh = key[fresh]
     return Near(of_fresh[of_fresh != 0]).maybe(key) & (key != 0)
 
@@ -242,11 +264,14 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 def _blocks_of(keys: Hashes, near: Sequence[Bools] | None, fresh: Bools | None, rule: Rule) -> Blocks:
     size = keys.shape[1]
-    there = np.logical_and.reduce([keys[key] != 0 if near is None else near[key] for key in rule])
+    there = reduce(np.logical_and, (keys[key] != 0 if near is None else near[key] for key in rule))
     positions = np.flatnonzero(there)
-    shared = np.zeros(len(positions), dtype=np.uint64)
+    # Where most are there, mixing all is faster than picking them first, key by key.
+    mixed_at = slice(None) if near is None else positions
+    shared = np.zeros(size if near is None else len(positions), dtype=np.uint64)
     for key in rule:
-        shared = (shared ^ keys[key][positions]) * _MIX
+        shared = (shared ^ keys[key][mixed_at]) * _MIX
+    shared = shared[positions] if near is None else shared
     positions, shared = _not_alone(positions, shared, fresh)
     # Position and hash in one number: sorting these is many times faster than sorting by hash.
     bits = np.uint64(max(size - 1, 1).bit_length())

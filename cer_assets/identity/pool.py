@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from cer_assets.identity.block import Rule
-from cer_assets.identity.pairs import PAIRS_PER_BATCH, THREADS, Codes, Hashes, Positions, ends, find_blocks
+from cer_assets.identity.pairs import PAIRS_PER_BATCH, THREADS, Codes, Hashes, Positions, ends, find_blocks, near_to
 
 
 def pairs_around(keys: Hashes, rules: Sequence[Rule], around: Positions) -> pl.DataFrame:
@@ -23,9 +23,10 @@ def pairs_around(keys: Hashes, rules: Sequence[Rule], around: Positions) -> pl.D
     """
     wanted = np.zeros(keys.shape[1], dtype=bool)
     wanted[around] = True
+    near = near_to(wanted, keys)
 
     def found_by(rule: Rule) -> Codes:
-        blocks = find_blocks(keys, [rule], wanted).blocks
+        blocks = find_blocks(keys, [rule], wanted, near).blocks
         batches = list(blocks.batches(wanted, PAIRS_PER_BATCH, len(wanted)))
         return np.concatenate([np.empty(0, dtype=np.uint64), *batches])
 
