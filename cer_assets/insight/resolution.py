@@ -7,7 +7,7 @@ from datetime import date
 import altair as alt
 import polars as pl
 
-from cer_assets.recommend.als import Als, AlsSettings
+from cer_assets.recommend.families.als import Als, AlsSettings
 from cer_assets.recommend.blend import Blend
 from cer_assets.recommend.evaluate import METRICS, lists, mean_interval, measure, targets
 from cer_assets.recommend.interactions import interactions

@@ -1,15 +1,19 @@
 """What to show each customer, and why: interactions, models behind one contract, the ranking, its backtest."""
 
-from cer_assets.recommend.als import Als, AlsByBucket, AlsSettings, customers_by_bucket
 from cer_assets.recommend.backtest import backtest, contenders
-from cer_assets.recommend.baselines import PersonalFrequency, Popularity, Trending
 from cer_assets.recommend.blend import Blend, BlendSettings
+from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.evaluate import EVALUATION, PROTOCOLS
+from cer_assets.recommend.families import all_families
+from cer_assets.recommend.families.als import Als, AlsByBucket, AlsSettings, customers_by_bucket
+from cer_assets.recommend.families.frequency import FrequencySettings, PersonalFrequency
+from cer_assets.recommend.families.popularity import Popularity, Trending, TrendingSettings
 from cer_assets.recommend.interactions import Interactions, interactions, withdrawn_customers
 from cer_assets.recommend.model import Recommender
 from cer_assets.recommend.rank import RECOMMENDATIONS, UNKNOWN, rank
 
 __all__ = [
+    "ANYTIME",
     "EVALUATION",
     "PROTOCOLS",
     "RECOMMENDATIONS",
@@ -19,11 +23,15 @@ __all__ = [
     "AlsSettings",
     "Blend",
     "BlendSettings",
+    "Context",
+    "FrequencySettings",
     "Interactions",
     "PersonalFrequency",
     "Popularity",
     "Recommender",
     "Trending",
+    "TrendingSettings",
+    "all_families",
     "backtest",
     "contenders",
     "customers_by_bucket",

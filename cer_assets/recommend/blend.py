@@ -6,18 +6,18 @@ from typing import ClassVar, Self
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy import sparse
 
-from cer_assets.recommend.baselines import PersonalFrequency, Trending
+from cer_assets.recommend.context import ANYTIME, Context
+from cer_assets.recommend.families.frequency import FrequencySettings, PersonalFrequency
+from cer_assets.recommend.families.popularity import Trending
 from cer_assets.recommend.interactions import Interactions
-from cer_assets.recommend.model import Indices, Recommender, Scores
+from cer_assets.recommend.model import Indices, Recommender, Scores, Settings, Voice
 
 
-class BlendSettings(BaseModel):
+class BlendSettings(Settings):
     """Weights of `Blend`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     half_life_days: float = Field(default=90.0, gt=0)
     """Age at which a customer's own purchase counts half."""
@@ -34,23 +34,26 @@ class Blend(Recommender):
     that one formula ranks a regular, a newcomer and a customer never seen.
     """
 
-    name: ClassVar[str] = "blend"
+    voice: ClassVar[Voice] = Voice.REPEAT
 
     def __init__(self, discovery: Recommender, settings: BlendSettings | None = None):
+        self.name = "blend"
         self.discovery = discovery
-        self.settings = settings or BlendSettings()
+        self.settings: BlendSettings = settings or BlendSettings()
 
     def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
         """Fit the three parts."""
         self.interactions_ = interactions
-        self.repeat_ = PersonalFrequency(self.settings.half_life_days).fit(interactions, products, as_of)
+        self.repeat_ = PersonalFrequency(FrequencySettings(half_life_days=self.settings.half_life_days)).fit(
+            interactions, products, as_of
+        )
         self.trending_ = Trending().fit(interactions, products, as_of)
         self.discovery.fit(interactions, products, as_of)
         self.trend_ = self.trending_.trend_[None, :].copy()
         standardise(self.trend_, np.ones_like(self.trend_, dtype=bool))
         return self
 
-    def score(self, rows: Indices) -> Scores:
+    def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """The weighted sum of the standardised parts; -inf for a product that no part speaks for."""
         return self.score_and_discover(rows)[0]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from cer_assets.predict.evaluate import resample_counts
-from cer_assets.recommend.interactions import Interactions, bucket_of, purchases
+from cer_assets.recommend.interactions import Interactions, day_baskets
 from cer_assets.recommend.model import Indices, Recommender, blocks, top_k
 
 EVALUATION = {
@@ -62,7 +62,7 @@ def targets(order_lines: pl.DataFrame, history: Interactions, cut: date, days: i
         k: length of a list.
     """
     width = len(history.products)
-    window = purchases(order_lines).filter(pl.col("ordered_on").is_between(cut, cut + timedelta(days=days - 1)))
+    window = day_baskets(order_lines).filter(pl.col("ordered_on").is_between(cut, cut + timedelta(days=days - 1)))
     bought = window.select(
         "ordered_on",
         row=pl.Series(history.row_of(window["customer_id"]).astype(np.int64)),
@@ -119,7 +119,6 @@ def measure(ranked: Indices, wanted: Targets) -> NDArray[np.float64]:
 def evaluate(
     models: Mapping[str, Recommender],
     wanted: Mapping[str, Targets],
-    buckets: pl.DataFrame,
     k: int = 10,
     resamples: int = 200,
     seed: int = 0,
@@ -129,7 +128,6 @@ def evaluate(
     Args:
         models: fitted on the interactions the targets were made with, by name.
         wanted: targets per protocol.
-        buckets: customer_id, bucket.
         k: length of a list.
         resamples: bootstrap resamples of the customers; models share them, so that their intervals are comparable.
         seed: of those resamples.
@@ -140,7 +138,7 @@ def evaluate(
     rows = wanted["A"].rows
     ranked = {name: lists(model, rows, k) for name, model in models.items()}
     history = next(iter(models.values())).interactions_
-    bucket = bucket_of(history, buckets)
+    bucket = history.trait("bucket")
     return pl.concat(
         [
             _compare(

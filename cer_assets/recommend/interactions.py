@@ -1,6 +1,6 @@
-"""Who bought what on which day, as sparse matrices with their index maps; no model and no ranking lives here."""
+"""Who bought and looked at what on which day, as sparse matrices with their index maps; no model lives here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
@@ -9,6 +9,27 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 EPOCH = date(1970, 1, 1)
+WEATHER = {"day": pl.Date, "temperature": pl.Float64, "rain": pl.Float64}
+"""Columns of the weather, one row a day."""
+EVENT_KINDS = ("view", "search", "cart", "email_open", "email_click")
+"""What a customer may do with a product short of buying it; `Events.kinds` holds positions in it."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """What customers did with candidates short of buying them: an entry an event, by row, column, day and kind."""
+
+    rows: NDArray[np.int32]
+    columns: NDArray[np.int32]
+    days: NDArray[np.int32]
+    """Days since 1970-01-01."""
+    kinds: NDArray[np.int8]
+
+    @classmethod
+    def none(cls) -> "Events":
+        """No event at all."""
+        nothing = np.empty(0, np.int32)
+        return cls(nothing, nothing, nothing, np.empty(0, np.int8))
 
 
 @dataclass(frozen=True)
@@ -27,6 +48,20 @@ class Interactions:
     columns: NDArray[np.int32]
     days: NDArray[np.int32]
     """Day of purchase, in days since 1970-01-01."""
+    hours: NDArray[np.int8]
+    """Hour of the day's first purchase of the product (0 to 23), -1 where it is not known."""
+    amounts: NDArray[np.float32]
+    """What was paid for the product that day."""
+    discounts: NDArray[np.float32]
+    """What was let off that day."""
+    quantities: NDArray[np.float32]
+    """How many were bought that day."""
+    traits: pl.DataFrame
+    """What is known of each customer as of the cut: customer_id in the order of the rows, then columns such as bucket,
+    behaviour, preference; null where it is not known."""
+    events: Events = field(default_factory=Events.none)
+    weather: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=WEATHER))
+    """day, temperature (degrees Celsius), rain (mm): one row a day, where there is such a feed."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -51,6 +86,13 @@ class Interactions:
         entries = (self.days[latest].astype(np.float32), (self.rows[latest], self.columns[latest]))
         return sparse.csr_matrix(entries, shape=self.shape)
 
+    def trait(self, name: str) -> NDArray[np.object_]:
+        """What is known of each matrix row, None where it is not: for nobody where there is no such column."""
+        known = np.full(self.shape[0], None, dtype=object)
+        if name in self.traits.columns:
+            known[:-1] = self.traits[name].to_numpy()
+        return known
+
     def row_of(self, customers: pl.Series) -> NDArray[np.int32]:
         """Matrix row of each customer_id, -1 for one never seen."""
         return _positions(self.customers, customers)
@@ -62,14 +104,26 @@ class Interactions:
     def of(self, customers: pl.Series) -> "Interactions":
         """The interactions of some customers alone; the products and their columns stay."""
         kept = self.customers.filter(self.customers.is_in(customers.implode()))
+        places = self.row_of(kept)
         row = np.full(len(self.customers), -1, np.int32)
-        row[self.row_of(kept)] = np.arange(len(kept), dtype=np.int32)
-        mine = row[self.rows] >= 0
-        return Interactions(kept, self.products, row[self.rows][mine], self.columns[mine], self.days[mine])
+        row[places] = np.arange(len(kept), dtype=np.int32)
+        mine, own = row[self.rows] >= 0, row[self.events.rows] >= 0
+        seen = self.events
+        return replace(
+            self,
+            customers=kept,
+            rows=row[self.rows][mine],
+            **{name: getattr(self, name)[mine] for name in _ENTRIES},
+            traits=self.traits[places],
+            events=Events(row[seen.rows][own], seen.columns[own], seen.days[own], seen.kinds[own]),
+        )
 
     def _matrix(self, weights: NDArray[np.float32]) -> sparse.csr_matrix:
         # Entries are sorted, so equal cells are added in the same order whatever order the lines came in.
         return sparse.csr_matrix((weights, (self.rows, self.columns)), shape=self.shape)
+
+
+_ENTRIES = ("columns", "days", "hours", "amounts", "discounts", "quantities")
 
 
 def interactions(
@@ -78,48 +132,86 @@ def interactions(
     min_customers: int = 10,
     withdrawn: pl.Series | None = None,
     products: pl.Series | None = None,
+    events: pl.DataFrame | None = None,
+    traits: pl.DataFrame | None = None,
+    weather: pl.DataFrame | None = None,
 ) -> Interactions:
-    """Day-baskets of goods before `as_of`.
+    """Day-baskets of goods before `as_of`, and what customers looked at before it.
 
     Args:
-        order_lines: customer_id, product_id, quantity, amount, ordered_on, merchandise. Lines without a customer, lines
-            that are not goods and returns are left out.
+        order_lines: customer_id, product_id, quantity, amount, ordered_on, merchandise, and where they are known
+            ordered_at and discount. Lines without a customer, lines that are not goods and returns are left out.
         as_of: the cut; only days strictly before it are read.
         min_customers: a product is a candidate once this many customers have bought it.
         withdrawn: customer_ids that must not be used at all.
         products: candidates chosen by the caller, instead of `min_customers`.
+        events: customer_id, product_id, kind (of EVENT_KINDS), occurred_at.
+        traits: customer_id and what else is known of the customer as of the cut; one row a customer.
+        weather: day, temperature, rain; the mean is taken of several places.
 
     Returns:
-        Interactions of every customer with at least one candidate.
+        Interactions of every customer who bought, or looked at, at least one candidate.
+
+    Raises:
+        ValueError: a customer has two rows of traits.
     """
-    bought = purchases(order_lines).filter(pl.col("ordered_on") < as_of)
+    bought = day_baskets(order_lines).filter(pl.col("ordered_on") < as_of)
+    looked = _looked(events, as_of)
     if withdrawn is not None:
         bought = bought.filter(~pl.col("customer_id").is_in(withdrawn.implode()))
+        looked = looked.filter(~pl.col("customer_id").is_in(withdrawn.implode()))
     if products is None:
         buyers = bought.group_by("product_id").agg(customers=pl.col("customer_id").n_unique())
         products = buyers.filter(pl.col("customers") >= min_customers)["product_id"]
     columns = products.unique().sort().alias("product_id")
-    bought = bought.join(columns.to_frame().with_row_index("column"), on="product_id")
-    rows = bought["customer_id"].unique().sort()
-    cells = bought.join(rows.to_frame().with_row_index("row"), on="customer_id").sort("row", "column", "ordered_on")
+    numbered = columns.to_frame().with_row_index("column")
+    bought, looked = bought.join(numbered, on="product_id"), looked.join(numbered, on="product_id")
+    rows = pl.concat([bought["customer_id"], looked["customer_id"]]).unique().sort()
+    row = rows.to_frame().with_row_index("row")
+    cells = bought.join(row, on="customer_id").sort("row", "column", "ordered_on")
+    seen = looked.join(row, on="customer_id").sort("row", "column", "day", "kind")
     return Interactions(
         customers=rows,
         products=columns,
         rows=cells["row"].to_numpy().astype(np.int32),
         columns=cells["column"].to_numpy().astype(np.int32),
         days=cells["ordered_on"].to_physical().to_numpy().astype(np.int32),
+        hours=cells["hour"].to_numpy().astype(np.int8),
+        amounts=cells["amount"].to_numpy().astype(np.float32),
+        discounts=cells["discount"].to_numpy().astype(np.float32),
+        quantities=cells["quantity"].to_numpy().astype(np.float32),
+        traits=_traits(rows, traits),
+        events=Events(
+            rows=seen["row"].to_numpy().astype(np.int32),
+            columns=seen["column"].to_numpy().astype(np.int32),
+            days=seen["day"].to_physical().to_numpy().astype(np.int32),
+            kinds=seen["kind"].to_numpy().astype(np.int8),
+        ),
+        weather=_weather(weather, as_of),
     )
 
 
-def purchases(order_lines: pl.DataFrame) -> pl.DataFrame:
-    """Distinct customer_id, product_id, ordered_on of goods bought, in no order: known customers, no returns."""
+def day_baskets(order_lines: pl.DataFrame) -> pl.DataFrame:
+    """Goods bought by known customers, returns left out: one row a customer, product and day, in no order.
+
+    Returns:
+        customer_id, product_id, ordered_on, hour (of the first purchase, -1 where the time is not known), quantity,
+        amount, discount (Float64).
+    """
+    hour = pl.col("ordered_at").min().dt.hour() if "ordered_at" in order_lines.columns else pl.lit(-1)
+    discount = pl.col("discount").sum() if "discount" in order_lines.columns else pl.lit(0)
     return (
         order_lines.filter(
             pl.col("merchandise") & (pl.col("quantity") > 0) & (pl.col("amount") > 0),
             pl.col("customer_id").is_not_null() & pl.col("product_id").is_not_null(),
         )
-        .select("customer_id", "product_id", "ordered_on")
-        .unique()
+        .group_by("customer_id", "product_id", "ordered_on")
+        .agg(
+            hour=hour.cast(pl.Int8).fill_null(-1),
+            quantity=pl.col("quantity").sum().cast(pl.Float64),
+            amount=pl.col("amount").sum().cast(pl.Float64),
+            discount=discount.cast(pl.Float64).fill_null(0),
+        )
     )
 
 
@@ -147,23 +239,38 @@ def withdrawn_customers(consents: pl.DataFrame, links: pl.DataFrame, purpose: st
     )
 
 
-def bucket_of(history: Interactions, buckets: pl.DataFrame) -> NDArray[np.object_]:
-    """The bucket of each matrix row, None for who has none; the last row is nobody's.
+def _looked(events: pl.DataFrame | None, as_of: date) -> pl.DataFrame:
+    kinds = pl.Enum(EVENT_KINDS)
+    if events is None:
+        return pl.DataFrame(
+            schema={"customer_id": pl.String, "product_id": pl.String, "day": pl.Date, "kind": pl.UInt8}
+        )
+    return events.select(
+        "customer_id",
+        "product_id",
+        day=pl.col("occurred_at").dt.date(),
+        kind=pl.col("kind").cast(kinds, strict=False).to_physical(),
+    ).filter(
+        pl.col("customer_id").is_not_null() & pl.col("product_id").is_not_null() & pl.col("kind").is_not_null(),
+        pl.col("day") < as_of,
+    )
 
-    Args:
-        history: whose rows.
-        buckets: customer_id, bucket of one day.
 
-    Raises:
-        ValueError: a customer has two buckets.
-    """
-    twice = buckets["customer_id"].is_duplicated().sum()
+def _traits(customers: pl.Series, traits: pl.DataFrame | None) -> pl.DataFrame:
+    if traits is None:
+        return customers.to_frame("customer_id")
+    twice = traits["customer_id"].is_duplicated().sum()
     if twice:
-        raise ValueError(f"{twice} rows of buckets share their customer: pass the buckets of one day")
-    rows = history.row_of(buckets["customer_id"])
-    bucket = np.full(history.shape[0], None, dtype=object)
-    bucket[rows[rows >= 0]] = buckets["bucket"].to_numpy()[rows >= 0]
-    return bucket
+        raise ValueError(f"{twice} rows of traits share their customer: pass those of one day")
+    return customers.to_frame("customer_id").join(traits, on="customer_id", how="left", maintain_order="left")
+
+
+def _weather(weather: pl.DataFrame | None, as_of: date) -> pl.DataFrame:
+    if weather is None:
+        return pl.DataFrame(schema=WEATHER)
+    known = weather.filter(pl.col("day") < as_of).sort("day", *(c for c in ("place",) if c in weather.columns))
+    means = pl.col("temperature", "rain").cast(pl.Float64).mean()
+    return known.group_by("day", maintain_order=True).agg(means).select(WEATHER)
 
 
 def days_since_epoch(day: date) -> int:

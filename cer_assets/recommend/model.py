@@ -2,13 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
-from typing import ClassVar, Self
+from enum import StrEnum
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
+from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.interactions import Interactions
 
 Scores = NDArray[np.float32]
@@ -18,31 +22,67 @@ BLOCK = 1024
 """Customers scored at once. A block of scores takes BLOCK x products x 4 bytes, whatever the number of customers."""
 
 
-class Recommender(ABC):
-    """A family of recommenders: give it `fit` and `score` in one file and it can be ranked, blended and backtested.
+class Settings(BaseModel):
+    """Configuration of one family; a family adds its parameters."""
 
-    Parameters are set at construction; what is learned ends in an underscore.
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Voice(StrEnum):
+    """What kind of sentence explains what a family recommends."""
+
+    REPEAT = "repeat"
+    """The customer bought it before."""
+    LIKENESS = "likeness"
+    """It goes with something the customer bought: `behind` names it."""
+    CONTENT = "content"
+    """It is described like something the customer bought or looked at: `behind` names it."""
+    TOGETHER = "together"
+    """It is bought in one basket with something the customer bought: `behind` names it."""
+    CUSTOMERS = "customers"
+    """Customers who buy alike buy it."""
+    TREND = "trend"
+    """Many buy it lately."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where recommended products come from, all (n x k)."""
+
+    source: NDArray[np.object_]
+    """Name of the family."""
+    voice: NDArray[np.object_]
+    """Its `Voice`, as text."""
+    behind: Indices
+    """The product of the customer's own that speaks for it, -1 where none does."""
+
+
+class Recommender(ABC):
+    """A family of recommenders: `fit` and `score` in one file of `families/`, and it is ranked, blended and backtested.
+
+    Settings are given at construction; what is learned ends in an underscore. A fitted model reads nothing but the
+    interactions it was fitted with: the same interactions in any order give the same scores, whatever the threads.
     """
 
-    name: ClassVar[str]
-    """How tables and plots call the family."""
+    name: str
+    """How tables and plots call it; one family may stand there several times, under a name for each of its settings."""
+    voice: ClassVar[Voice]
+    settings: Any
+    """The family's own `Settings`."""
     interactions_: Interactions
 
     @abstractmethod
     def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
-        """Learn from what was bought before `as_of`; `products` is the catalogue (product_id, title, ...)."""
+        """Learn from what was bought before `as_of`; `products` is the catalogue, which may be empty."""
 
     @abstractmethod
-    def score(self, rows: Indices) -> Scores:
+    def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """Score every candidate product for some matrix rows (-1: a customer never seen).
 
         Returns:
             (rows x products), higher is better, comparable within a row only; -inf where the model has nothing to say.
+            The caller may write into it.
         """
-
-    def source(self, rows: Indices) -> NDArray[np.object_]:
-        """What the `source` column says of products this model brings to some matrix rows."""
-        return np.full(len(rows), self.name, dtype=object)
 
     def behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:
         """The product in each row's own history that speaks most for a recommended one, -1 where none does.
@@ -57,14 +97,30 @@ class Recommender(ABC):
         """
         return np.full(columns.shape, -1, np.int32)
 
-    def recommend(self, customers: pl.Series, k: int = 10) -> pl.DataFrame:
+    def explain(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Explanation:
+        """Who brought each recommended product, and what stands behind it; arguments as those of `behind`."""
+        return Explanation(
+            source=np.full(columns.shape, self.name, dtype=object),
+            voice=np.full(columns.shape, self.voice.value, dtype=object),
+            behind=self.behind(rows, columns, titles),
+        )
+
+    def card(self) -> dict[str, Any]:
+        """Name, settings and whatever else tells this model from another, as JSON."""
+        return {"model": self.name, "settings": self.settings.model_dump(mode="json")}
+
+    def recommend(self, customers: pl.Series, k: int = 10, context: Context = ANYTIME) -> pl.DataFrame:
         """Top `k` products of each customer_id: customer_id, rank, product_id, score.
 
         A list is shorter than `k` where the model has no more to say; it is never filled up.
         """
         rows = self.interactions_.row_of(customers)
         lists = [
-            as_frame(customers[start : start + len(block)], *top_k(self.score(block), k), self.interactions_.products)
+            as_frame(
+                customers[start : start + len(block)],
+                *top_k(self.score(block, context), k),
+                self.interactions_.products,
+            )
             for start, block in blocks(rows)
         ]
         return pl.concat(lists) if lists else as_frame(customers, *_nothing(k), self.interactions_.products)

@@ -107,7 +107,7 @@ class _Ranking:
         times = _cells(self.times, rows, columns)
         discovered = (times == 0) & np.take_along_axis(known, columns, axis=1)
         behind = self._behind(rows, columns, discovered)
-        source = np.where(discovered, self.blend.discovery.source(rows)[:, None], "trending")
+        source = np.where(discovered, self.blend.discovery.name, "trending")
         source = np.where(times > 0, "repeat", source)
         shown = np.isfinite(best)
         return as_frame(customers, columns, best, self.blend.interactions_.products).with_columns(
@@ -118,7 +118,7 @@ class _Ranking:
             behind_times=pl.Series(_cells(self.times, rows, np.maximum(behind, 0))[shown]),
             behind_on=_dates(_cells(self.last_day, rows, np.maximum(behind, 0))[shown]),
             buyers=pl.Series(self.blend.trending_.buyers_[columns[shown]]),
-            trending_days=pl.lit(self.blend.trending_.days),
+            trending_days=pl.lit(self.blend.trending_.settings.days),
         )
 
     def _behind(self, rows: Indices, columns: Indices, discovered: NDArray[np.bool_]) -> Indices:

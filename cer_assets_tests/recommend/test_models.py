@@ -32,8 +32,8 @@ def fitted(request: pytest.FixtureRequest, shop: pl.DataFrame, buckets: pl.DataF
         "trending": Trending(),
         "personal_frequency": PersonalFrequency(),
         "als": Als(SMALL),
-        "als_bucket": AlsByBucket(buckets, SMALL),
-        "blend": Blend(AlsByBucket(buckets, SMALL)),
+        "als_bucket": AlsByBucket(SMALL),
+        "blend": Blend(AlsByBucket(SMALL)),
     }
     return families[request.param].fit(interactions(shop, CUT, 2), catalogue(), CUT)
 
@@ -125,7 +125,7 @@ def test_a_bucket_is_scored_by_its_own_model(shop: pl.DataFrame, buckets: pl.Dat
     history = interactions(shop, CUT, 2)
     high = history.of(buckets.filter(pl.col("bucket") == "high")["customer_id"])
     alone = Als(SMALL).fit(high, catalogue(), CUT)
-    split = AlsByBucket(buckets, SMALL).fit(history, catalogue(), CUT)
+    split = AlsByBucket(SMALL).fit(history, catalogue(), CUT)
     np.testing.assert_allclose(
         split.score(history.row_of(pl.Series(["c03"]))), alone.score(high.row_of(pl.Series(["c03"]))), rtol=1e-5
     )
@@ -147,7 +147,7 @@ def test_buckets_of_two_days_are_refused(shop: pl.DataFrame, buckets: pl.DataFra
 
 def test_models_handed_in_are_not_trained_again(shop: pl.DataFrame, buckets: pl.DataFrame) -> None:
     history = interactions(shop, CUT, 2)
-    trained = AlsByBucket(buckets, SMALL).fit(history, catalogue(), CUT).models_
+    trained = AlsByBucket(SMALL).fit(history, catalogue(), CUT).models_
     given_ = AlsByBucket(buckets, models={"low": trained["low"]}).fit(history, catalogue(), CUT)
     rows = history.row_of(pl.Series(["c00", "c30"]))
     assert np.isneginf(given_.score(rows)).all(axis=1).tolist() == [True, False]

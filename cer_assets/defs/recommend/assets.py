@@ -121,10 +121,9 @@ def recommendations(
     lists: list[pl.DataFrame] = []
     for day in as_days(context.partition_keys):
         cut = _morning_after(day)
-        history = interactions(order_lines, cut, config.min_customers, withdrawn)
-        discovery = AlsByBucket(
-            value_buckets.filter(pl.col("as_of") == day), models={b: Als.from_files(f) for b, f in als.items()}
-        )
+        of_day = value_buckets.filter(pl.col("as_of") == day).select("customer_id", "bucket")
+        history = interactions(order_lines, cut, config.min_customers, withdrawn, traits=of_day)
+        discovery = AlsByBucket(models={bucket: Als.from_files(files) for bucket, files in als.items()})
         blend = Blend(discovery).fit(history, products, cut)
         lists.append(rank(blend, customers["customer_id"], products, day, withdrawn))
     frame = pl.concat(lists)

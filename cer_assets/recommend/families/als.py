@@ -6,7 +6,7 @@ so that a model file holds nothing about any customer and a purchase made since 
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from datetime import date
 from typing import Any, ClassVar, Self
@@ -15,20 +15,19 @@ import numpy as np
 import polars as pl
 from implicit.cpu.als import AlternatingLeastSquares
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from threadpoolctl import threadpool_limits
 
-from cer_assets.recommend.interactions import Interactions, bucket_of
-from cer_assets.recommend.model import Indices, Recommender, Scores, top_k
+from cer_assets.recommend.context import ANYTIME, Context
+from cer_assets.recommend.interactions import Interactions
+from cer_assets.recommend.model import Indices, Recommender, Scores, Settings, Voice, top_k
 
 FAVOURITES = 20
 """How many of a customer's own products may stand behind a recommendation."""
 
 
-class AlsSettings(BaseModel):
+class AlsSettings(Settings):
     """Hyperparameters of `Als`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     factors: int = Field(default=128, ge=1)
     """Length of a factor."""
@@ -53,10 +52,11 @@ class Als(Recommender):
     A purchase weighs `alpha * 2 ** (-age / half_life)`, added over the days a product was bought.
     """
 
-    name: ClassVar[str] = "als_global"
+    voice: ClassVar[Voice] = Voice.LIKENESS
 
-    def __init__(self, settings: AlsSettings | None = None):
-        self.settings = settings or AlsSettings()
+    def __init__(self, settings: AlsSettings | None = None, name: str = "als_global"):
+        self.name = name
+        self.settings: AlsSettings = settings or AlsSettings()
 
     def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
         """Learn item factors from everything bought before `as_of`, then score the same customers."""
@@ -86,7 +86,7 @@ class Als(Recommender):
         self._fold_in.item_factors = factors
         return self
 
-    def score(self, rows: Indices) -> Scores:
+    def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """Predicted preference, about 0 to 1; -inf for whole rows without a purchase and for products never seen."""
         weights = self.weights_[rows]
         with _one_blas_thread():
@@ -95,10 +95,6 @@ class Als(Recommender):
         scores[np.diff(weights.indptr) == 0] = -np.inf
         scores[:, self.unknown_] = -np.inf
         return scores
-
-    def source(self, rows: Indices) -> NDArray[np.object_]:
-        """`als:all` for everyone."""
-        return np.full(len(rows), "als:all", dtype=object)
 
     def files(self) -> dict[str, bytes]:
         """Item factors with their product ids, and the settings; the same model gives the same bytes."""
@@ -151,14 +147,12 @@ class AlsByBucket(Recommender):
     Customers without a bucket, or in one without a model, score -inf.
     """
 
-    name: ClassVar[str] = "als_bucket"
+    voice: ClassVar[Voice] = Voice.LIKENESS
 
-    def __init__(
-        self, buckets: pl.DataFrame, settings: AlsSettings | None = None, models: Mapping[str, Als] | None = None
-    ):
-        """Buckets: customer_id, bucket. Models trained before are used as they are; without any, `fit` trains them."""
-        self.buckets = buckets
-        self.settings = settings
+    def __init__(self, settings: AlsSettings | None = None, models: Mapping[str, Als] | None = None):
+        """Models trained before are used as they are; without any, `fit` trains them."""
+        self.name = "als_bucket"
+        self.settings: AlsSettings = settings or AlsSettings()
         self.models = models
 
     def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
@@ -167,20 +161,16 @@ class AlsByBucket(Recommender):
         trained = self._train(interactions, products, as_of) if self.models is None else self.models
         # Copies: a model handed in may be applied elsewhere to other interactions.
         self.models_ = {bucket: copy(trained[bucket]).apply(interactions, as_of) for bucket in sorted(trained)}
-        self.bucket_ = bucket_of(interactions, self.buckets)
+        self.bucket_ = interactions.trait("bucket")
         return self
 
-    def score(self, rows: Indices) -> Scores:
+    def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """Predicted preference by the model of each row's bucket."""
         scores = np.full((len(rows), len(self.interactions_.products)), -np.inf, np.float32)
         for bucket, model in self.models_.items():
             mine = self.bucket_[rows] == bucket
             scores[mine] = model.score(rows[mine])
         return scores
-
-    def source(self, rows: Indices) -> NDArray[np.object_]:
-        """`als:<bucket>` of each row."""
-        return np.array([f"als:{bucket}" for bucket in self.bucket_[rows]], dtype=object)
 
     def behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:
         """As `Als.behind`, by the model of each row's bucket."""
@@ -191,8 +181,9 @@ class AlsByBucket(Recommender):
         return products
 
     def _train(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> dict[str, Als]:
-        members = customers_by_bucket(self.buckets)
-        own = {bucket: interactions.of(customers) for bucket, customers in members.items()}
+        bucket = interactions.trait("bucket")
+        names = sorted({name for name in bucket if name is not None})
+        own = {name: interactions.of(interactions.customers.filter(bucket[:-1] == name)) for name in names}
         return {b: Als(self.settings).fit(bought, products, as_of) for b, bought in own.items() if len(bought.rows)}
 
 
@@ -200,6 +191,11 @@ def customers_by_bucket(buckets: pl.DataFrame) -> dict[str, pl.Series]:
     """Sorted customer_ids of each bucket, from rows of customer_id, bucket."""
     members = buckets.drop_nulls("bucket").group_by("bucket").agg(pl.col("customer_id").sort()).sort("bucket")
     return {bucket: pl.Series("customer_id", customers) for bucket, customers in members.iter_rows()}
+
+
+def members() -> Sequence[Recommender]:
+    """One model of everyone, and one per value bucket."""
+    return [Als(), AlsByBucket()]
 
 
 def _one_blas_thread() -> threadpool_limits:

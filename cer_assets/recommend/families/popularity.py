@@ -1,20 +1,27 @@
-"""What every learned recommender must beat: popular products, trending ones, and each customer's own favourites."""
+"""Popular and trending products: what every learned recommender must beat, and all there is for a stranger."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import ClassVar, Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from pydantic import Field
 
+from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.interactions import Interactions, days_since_epoch
-from cer_assets.recommend.model import Indices, Recommender, Scores
+from cer_assets.recommend.model import Indices, Recommender, Scores, Settings, Voice
 
 
 class Popularity(Recommender):
     """The products bought by most customers, the same list for everyone."""
 
-    name: ClassVar[str] = "popularity"
+    voice: ClassVar[Voice] = Voice.TREND
+
+    def __init__(self) -> None:
+        self.name = "popularity"
+        self.settings = Settings()
 
     def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
         """Count the customers of each product."""
@@ -22,60 +29,48 @@ class Popularity(Recommender):
         self.popularity_ = buyers(interactions).astype(np.float32)
         return self
 
-    def score(self, rows: Indices) -> Scores:
+    def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """Customers of each product, once per row."""
         return np.tile(self.popularity_, (len(rows), 1))
+
+
+class TrendingSettings(Settings):
+    """How fast a trend is forgotten."""
+
+    days: int = Field(default=56, ge=1)
+    """Days before the cut that are looked at."""
+    half_life_days: float = Field(default=14.0, gt=0)
+    """Age at which a purchase counts half."""
 
 
 class Trending(Recommender):
     """The products bought most in the last weeks, later purchases weighing more, the same list for everyone."""
 
-    name: ClassVar[str] = "trending"
+    voice: ClassVar[Voice] = Voice.TREND
 
-    def __init__(self, days: int = 56, half_life_days: float = 14.0):
-        self.days = days
-        self.half_life_days = half_life_days
+    def __init__(self, settings: TrendingSettings | None = None):
+        self.name = "trending"
+        self.settings: TrendingSettings = settings or TrendingSettings()
 
     def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
         """Add up the decayed day-baskets of the last `days`, and count who bought each product in that time."""
         self.interactions_ = interactions
         age = days_since_epoch(as_of) - interactions.days
-        recent = age <= self.days
-        weights = np.exp2(-age[recent] / self.half_life_days)
+        recent = age <= self.settings.days
+        weights = np.exp2(-age[recent] / self.settings.half_life_days)
         trend = np.bincount(interactions.columns[recent], weights, minlength=len(interactions.products))
         self.trend_ = trend.astype(np.float32)
         self.buyers_ = buyers(interactions, recent)
         return self
 
-    def score(self, rows: Indices) -> Scores:
+    def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """Decayed day-baskets of each product, once per row; -inf for what nobody bought lately."""
         return np.tile(np.where(self.trend_ > 0, self.trend_, -np.inf).astype(np.float32), (len(rows), 1))
 
 
-class PersonalFrequency(Recommender):
-    """The products each customer bought on most days, then the popular ones.
-
-    Simple, and hard to beat where people buy the same things again (Hu et al. 2020, "Modeling personalized item
-    frequency information for next-basket recommendation").
-    """
-
-    name: ClassVar[str] = "personal_frequency"
-
-    def __init__(self, half_life_days: float | None = None, popularity_weight: float = 1e-3):
-        self.half_life_days = half_life_days
-        self.popularity_weight = popularity_weight
-
-    def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
-        """Weigh each customer's days by age, and keep popularity to order what they never bought."""
-        self.interactions_ = interactions
-        self.frequency_ = interactions.decayed(as_of, self.half_life_days)
-        popularity = Popularity().fit(interactions, products, as_of).popularity_
-        self.popularity_ = popularity / max(float(popularity.max(initial=0)), 1.0)
-        return self
-
-    def score(self, rows: Indices) -> Scores:
-        """(Decayed) days of purchase plus popularity small enough to only break ties."""
-        return self.frequency_[rows].toarray() + np.float32(self.popularity_weight) * self.popularity_
+def members() -> Sequence[Recommender]:
+    """What is popular at all, and what is trending."""
+    return [Popularity(), Trending()]
 
 
 def buyers(interactions: Interactions, entries: NDArray[np.bool_] | slice = slice(None)) -> NDArray[np.int64]:
