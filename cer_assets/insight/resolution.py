@@ -7,9 +7,9 @@ from datetime import date
 import altair as alt
 import polars as pl
 
-from cer_assets.recommend.families.als import Als, AlsSettings
-from cer_assets.recommend.blend import Blend
 from cer_assets.recommend.evaluate import METRICS, lists, mean_interval, measure, targets
+from cer_assets.recommend.families.als import Als, AlsSettings
+from cer_assets.recommend.hybrid.blend import Blend
 from cer_assets.recommend.interactions import interactions
 from cer_assets.recommend.model import Recommender
 

@@ -1,13 +1,13 @@
 """What to show each customer, and why: interactions, models behind one contract, the ranking, its backtest."""
 
 from cer_assets.recommend.backtest import backtest, contenders
-from cer_assets.recommend.blend import Blend, BlendSettings
 from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.evaluate import EVALUATION, PROTOCOLS
 from cer_assets.recommend.families import all_families
 from cer_assets.recommend.families.als import Als, AlsByBucket, AlsSettings, customers_by_bucket
 from cer_assets.recommend.families.frequency import FrequencySettings, PersonalFrequency
 from cer_assets.recommend.families.popularity import Popularity, Trending, TrendingSettings
+from cer_assets.recommend.hybrid.blend import Blend, BlendSettings
 from cer_assets.recommend.interactions import Interactions, interactions, withdrawn_customers
 from cer_assets.recommend.model import Recommender
 from cer_assets.recommend.rank import RECOMMENDATIONS, UNKNOWN, rank

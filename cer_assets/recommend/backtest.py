@@ -6,9 +6,9 @@ from datetime import date
 
 import polars as pl
 
-from cer_assets.recommend.blend import Blend
 from cer_assets.recommend.evaluate import EVALUATION, evaluate, targets
 from cer_assets.recommend.families import all_families
+from cer_assets.recommend.hybrid.blend import Blend
 from cer_assets.recommend.interactions import Interactions, interactions
 from cer_assets.recommend.model import Recommender
 

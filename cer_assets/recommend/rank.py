@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
-from cer_assets.recommend.blend import Blend
+from cer_assets.recommend.hybrid.blend import Blend
 from cer_assets.recommend.model import Indices, as_frame, blocks, top_k
 
 UNKNOWN = "unknown"

@@ -18,7 +18,7 @@ from cer_assets.recommend import (
     Trending,
     interactions,
 )
-from cer_assets.recommend.blend import standardise
+from cer_assets.recommend.hybrid.blend import standardise
 from cer_assets.recommend.model import top_k
 from cer_assets_tests.recommend.conftest import CUSTOMERS, CUT, SMALL, START, catalogue, order_lines
 
