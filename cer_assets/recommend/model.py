@@ -1,7 +1,6 @@
-"""The contract of every recommender, and the top-k selection they share; no family of models lives here."""
+"""The contract of every recommender; no family of models lives here, and no selection of the best."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -14,12 +13,12 @@ from pydantic import BaseModel, ConfigDict
 
 from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.interactions import Interactions
-
-Scores = NDArray[np.float32]
-Indices = NDArray[np.int32]
-
-BLOCK = 1024
-"""Customers scored at once. A block of scores takes BLOCK x products x 4 bytes, whatever the number of customers."""
+from cer_assets.recommend.topk import BLOCK as BLOCK
+from cer_assets.recommend.topk import Indices as Indices
+from cer_assets.recommend.topk import Scores as Scores
+from cer_assets.recommend.topk import best_of_rows
+from cer_assets.recommend.topk import blocks as blocks
+from cer_assets.recommend.topk import top_k as top_k
 
 
 class Settings(BaseModel):
@@ -114,33 +113,9 @@ class Recommender(ABC):
 
         A list is shorter than `k` where the model has no more to say; it is never filled up.
         """
-        rows = self.interactions_.row_of(customers)
-        lists = [
-            as_frame(
-                customers[start : start + len(block)],
-                *top_k(self.score(block, context), k),
-                self.interactions_.products,
-            )
-            for start, block in blocks(rows)
-        ]
-        return pl.concat(lists) if lists else as_frame(customers, *_nothing(k), self.interactions_.products)
-
-
-def blocks(rows: Indices, size: int = BLOCK) -> Iterator[tuple[int, Indices]]:
-    """Cut rows into blocks: (position of the first, rows)."""
-    return ((start, rows[start : start + size]) for start in range(0, len(rows), size))
-
-
-def top_k(scores: Scores, k: int) -> tuple[Indices, Scores]:
-    """Columns and scores of the k best of each row, best first; equal scores in column order.
-
-    Shapes (rows x min(k, columns)). Columns scored -inf come last and keep that score: not recommended.
-    """
-    k = min(k, scores.shape[1])
-    kept = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k else np.empty((len(scores), 0), np.int64)
-    best = np.take_along_axis(scores, kept, axis=1)
-    order = np.lexsort((kept, -best), axis=1)
-    return np.take_along_axis(kept, order, axis=1).astype(np.int32), np.take_along_axis(best, order, axis=1)
+        rows, products = self.interactions_.row_of(customers), self.interactions_.products
+        columns, scores = best_of_rows(lambda block: self.score(block, context), rows, len(products), k)
+        return as_frame(customers, columns, scores, products)
 
 
 def as_frame(customers: pl.Series, columns: Indices, scores: Scores, products: pl.Series) -> pl.DataFrame:
@@ -156,7 +131,3 @@ def as_frame(customers: pl.Series, columns: Indices, scores: Scores, products: p
         },
         schema={"customer_id": pl.String, "rank": pl.Int64, "product_id": pl.String, "score": pl.Float64},
     )
-
-
-def _nothing(k: int) -> tuple[Indices, Scores]:
-    return np.empty((0, k), np.int32), np.empty((0, k), np.float32)

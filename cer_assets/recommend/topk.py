@@ -1,0 +1,236 @@
+"""Scores of one block of customers after another, and the best products of each; what a score means is the models'."""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from threadpoolctl import threadpool_limits
+
+T = TypeVar("T")
+Scores = NDArray[np.float32]
+Indices = NDArray[np.int32]
+
+BLOCK = 1024
+"""Customers scored at once, at most."""
+BLOCK_BYTES = 32 * 2**20
+"""Bytes that the scores of one block may take; one block a thread is under way, whatever the number of customers."""
+MAXIMA = 256
+"""Maxima a row is reduced to before any is compared with the others, at least; then 8 for each place of the list."""
+SIGN = np.uint32(1 << 31)
+COLUMN = np.uint64(0xFFFFFFFF)
+"""The bits of a key that hold the column, counted down."""
+
+
+def block_size(width: int) -> int:
+    """Customers whose scores of `width` products are held at once."""
+    return int(np.clip(BLOCK_BYTES // (4 * max(width, 1)), 1, BLOCK))
+
+
+def blocks(rows: Indices, size: int = BLOCK) -> Iterator[tuple[int, Indices]]:
+    """Cut rows into blocks: (position of the first, rows)."""
+    return ((start, rows[start : start + size]) for start in range(0, len(rows), size))
+
+
+def over_blocks(work: Callable[[int, Indices], T], rows: Indices, size: int = BLOCK, threads: int = 0) -> Iterator[T]:
+    """What `work` makes of each block (position of the first, rows), in order, a block a thread under way.
+
+    BLAS has one thread meanwhile: the threads share no work, so that results do not depend on their number.
+
+    Args:
+        work: called from several threads; it may write into nothing that another block reads.
+        rows: matrix rows.
+        size: rows of a block.
+        threads: blocks under way at once, 0 for one per core.
+    """
+    threads = min(threads or cores(), max(-(-len(rows) // size), 1))
+    with one_blas_thread():
+        if threads == 1:
+            yield from (work(start, block) for start, block in blocks(rows, size))
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            yield from _in_order(pool, work, blocks(rows, size), threads)
+
+
+def best_of_rows(
+    score: Callable[[Indices], Scores],
+    rows: Indices,
+    width: int,
+    k: int,
+    without: sparse.csr_matrix | None = None,
+    barred: NDArray[np.bool_] | None = None,
+    threads: int = 0,
+) -> tuple[Indices, Scores]:
+    """Columns and scores of the `k` best of each row as in `top_k`, block by block.
+
+    Args:
+        score: scores of a block of rows (rows x width), which are written into; called from several threads.
+        rows: matrix rows.
+        width: number of columns.
+        k: length of a list.
+        without: entries of this matrix are left out, whatever they hold: what each row bought already, say.
+        barred: columns left out for every row.
+        threads: blocks under way at once, 0 for one per core; the result does not depend on it.
+    """
+    columns = np.zeros((len(rows), min(k, width)), np.int32)
+    best = np.full(columns.shape, -np.inf, np.float32)
+
+    def rank(start: int, block: Indices) -> None:
+        scores = leave_out(score(block), block, without, barred)
+        place = slice(start, start + len(block))
+        columns[place], best[place] = top_k(scores, k)
+
+    for _ in over_blocks(rank, rows, block_size(width), threads):
+        pass
+    return columns, best
+
+
+def leave_out(
+    scores: Scores,
+    rows: Indices,
+    without: sparse.csr_matrix | None = None,
+    barred: NDArray[np.bool_] | None = None,
+) -> Scores:
+    """Set to -inf, in place, what must not be recommended to some rows; returns the scores.
+
+    Args:
+        scores: scores of the rows (rows x columns).
+        rows: matrix rows.
+        without: entries of this matrix are left out, whatever they hold.
+        barred: columns left out for every row.
+    """
+    if without is not None:
+        own = without[rows]
+        scores[np.repeat(np.arange(len(rows)), np.diff(own.indptr)), own.indices] = -np.inf
+    if barred is not None:
+        scores[:, np.flatnonzero(barred)] = -np.inf
+    return scores
+
+
+def top_k(scores: Scores, k: int) -> tuple[Indices, Scores]:
+    """Columns and scores of the k best of each row, best first; equal scores in column order.
+
+    A row is first reduced to the maxima of groups of its columns: the k greatest of them stand for k different columns,
+    so that what is less than the least of them is not among the k best.
+
+    Args:
+        scores: (rows x columns); -inf is never recommended.
+        k: length of a list.
+
+    Returns:
+        Shapes (rows x min(k, columns)). Where a row has less to recommend, its last places are column 0, score -inf.
+
+    Raises:
+        ValueError: a score is not a number.
+    """
+    rows, width = scores.shape
+    k = min(k, width)
+    if not (rows and k):
+        return np.zeros((rows, k), np.int32), np.zeros((rows, k), np.float32)
+    least = _least_of_the_best(scores, k)
+    keys = _keys(scores, least, k)
+    keys.partition(keys.shape[1] - k, axis=1)
+    chosen = np.sort(keys[:, -k:], axis=1)[:, ::-1]
+    columns = np.where(chosen > 0, COLUMN - (chosen & COLUMN), 0).astype(np.int32)
+    return columns, np.where(chosen > 0, np.take_along_axis(scores, columns, axis=1), np.float32(-np.inf))
+
+
+@contextmanager
+def one_blas_thread() -> Generator[None]:
+    """BLAS on one thread: a product split over threads adds in another order each time.
+
+    It may be entered again inside, and from several threads at once: the limit stands until the last one leaves.
+    """
+    _LIMIT.enter()
+    try:
+        yield
+    finally:
+        _LIMIT.leave()
+
+
+def cores() -> int:
+    """Processors of this machine."""
+    return os.cpu_count() or 1
+
+
+class _BlasLimit:
+    """The limit is the process's: whoever leaves early would lift it from all others."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._limits = threadpool_limits(1, user_api="blas")
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._limits.restore_original_limits()
+
+
+_LIMIT = _BlasLimit()
+
+
+def _in_order(
+    pool: ThreadPoolExecutor,
+    work: Callable[[int, Indices], T],
+    todo: Iterator[tuple[int, Indices]],
+    threads: int,
+) -> Iterator[T]:
+    # One more than there are threads, so that none waits while a result is taken; not all, or they would pile up.
+    ahead: deque[Future[T]] = deque()
+    for start, block in todo:
+        ahead.append(pool.submit(work, start, block))
+        if len(ahead) > threads:
+            yield ahead.popleft().result()
+    while ahead:
+        yield ahead.popleft().result()
+
+
+def _least_of_the_best(scores: Scores, k: int) -> Scores:
+    """A score of each row that at least k of its columns reach, or the least number where that is -inf."""
+    width = scores.shape[1]
+    # Groups are stripes (columns j, j + kept, j + 2 kept, ...): their maxima take one pass over whole vectors.
+    kept = min(max(MAXIMA, 8 * k), width)
+    maxima = scores[:, :kept].copy()
+    for start in range(kept, width, kept):
+        stripe = scores[:, start : start + kept]
+        np.maximum(maxima[:, : stripe.shape[1]], stripe, out=maxima[:, : stripe.shape[1]])
+    if np.isnan(maxima).any():
+        raise ValueError("a score is not a number: give -inf to what cannot be recommended")
+    maxima.partition(kept - k, axis=1)
+    return np.maximum(maxima[:, kept - k], np.finfo(np.float32).min)
+
+
+def _keys(scores: Scores, least: Scores, k: int) -> NDArray[np.uint64]:
+    """Scores not less than the least as whole numbers of the same order, where equal ones come by column; 0 to fill."""
+    rows, width = scores.shape
+    cells = np.flatnonzero(scores >= least[:, None])
+    first = np.searchsorted(cells, np.arange(rows + 1) * width)
+    row = np.repeat(np.arange(rows), np.diff(first))
+    value = scores.reshape(-1)[cells]
+    if len(cells) > MAXIMA * rows:
+        # Many columns share the least score: of those, the first k are enough.
+        least_of = least[row]
+        tied = value == least_of
+        earlier = np.cumsum(tied) - tied
+        few = ~tied | (earlier - earlier[np.minimum(first[:-1], len(cells) - 1)][row] < k)
+        cells, row, value = cells[few], row[few], value[few]
+        first = np.searchsorted(cells, np.arange(rows + 1) * width)
+    bits = (value + np.float32(0)).view(np.uint32)  # -0 and 0 are equal, their bits are not
+    ordered = np.where(bits & SIGN, ~bits, bits | SIGN).astype(np.uint64)
+    columns = (cells - row * width).astype(np.uint64)
+    keys = np.zeros((rows, max(int(np.diff(first).max()), k)), np.uint64)
+    keys[row, np.arange(len(cells)) - first[row]] = (ordered << np.uint64(32)) | (COLUMN - columns)
+    return keys
