@@ -1,0 +1,112 @@
+"""User neighbours: what customers with the likest purchases buy."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import ClassVar, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy import sparse
+
+from cer_assets.recommend.context import ANYTIME, Context
+from cer_assets.recommend.interactions import Interactions
+from cer_assets.recommend.likeness import (
+    CELLS,
+    own_product_behind,
+    scale_columns,
+    scaled_to_length_one,
+    strongest,
+    weighted,
+)
+from cer_assets.recommend.model import Indices, Recommender, Scores, Settings, Voice, blocks
+
+
+class UserNeighboursSettings(Settings):
+    """Who is alike, and how many of them count."""
+
+    neighbours: int = Field(default=400, ge=1)
+    """Customers who count."""
+    idf_power: float = Field(default=1.0, ge=0)
+    """0: all products tell alike who is like whom; 1: times the log of customers over buyers of the product."""
+    likeness_power: float = Field(default=1.0, gt=0)
+    """More than 1 lets the likest customers count for more."""
+    half_life_days: float | None = Field(default=None, gt=0)
+    """Age at which a purchase counts half, for likeness; none: all count alike."""
+    bought_half_life_days: float | None = Field(default=None, gt=0)
+    """The same for what the neighbours recommend."""
+
+
+class UserNeighbours(Recommender):
+    """Score of a product: the purchases of the nearest customers, each times their likeness (Sarwar et al. 2000).
+
+    Customers are documents, products their terms, likeness is the cosine of TF-IDF. Nothing is precomputed but the
+    weights: neighbours are found when a row is scored, in blocks of a bounded number of cells. Time to score one row
+    grows with the customers who share a product with it.
+    """
+
+    voice: ClassVar[Voice] = Voice.CUSTOMERS
+
+    def __init__(self, settings: UserNeighboursSettings | None = None, name: str = "users"):
+        self.name = name
+        self.settings: UserNeighboursSettings = settings or UserNeighboursSettings()
+
+    def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
+        """Weigh what each customer bought: once for likeness, once for what it says to others."""
+        self.interactions_ = interactions
+        settings = self.settings
+        described = weighted(interactions, as_of, settings.half_life_days)
+        buyers = np.bincount(described.indices, minlength=described.shape[1])
+        idf = np.log(max(len(interactions.customers), 1) / np.maximum(buyers, 1)) ** settings.idf_power
+        self.described_ = scaled_to_length_one(scale_columns(described, idf))
+        self._by_product = sparse.csr_matrix(self.described_.T)
+        self.bought_ = weighted(interactions, as_of, settings.bought_half_life_days)
+        return self
+
+    def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
+        """Purchases of the neighbours, weighed by their likeness; -inf for rows without a purchase."""
+        nearest = self.neighbours(rows)
+        nearest.data **= np.float32(self.settings.likeness_power)
+        scores = (nearest @ self.bought_).toarray()
+        scores[np.diff(self.described_.indptr)[rows] == 0] = -np.inf
+        return scores
+
+    def neighbours(self, rows: Indices) -> sparse.csr_matrix:
+        """Likeness of each row's nearest other customers (rows x customers + 1)."""
+
+        def likeness(some: slice) -> sparse.csr_matrix:
+            asked = rows[some]
+            alike = sparse.csr_matrix(self.described_[asked] @ self._by_product)
+            alike.data[np.repeat(asked, np.diff(alike.indptr)) == alike.indices] = 0
+            return alike
+
+        return strongest(likeness, (len(rows), self.described_.shape[0]), self.settings.neighbours)
+
+    def behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:
+        """The own product with the largest part in the score: a likeness is a sum over the products that two share."""
+        behind = np.full(columns.shape, -1, np.int32)
+        size = max(CELLS // max(self.described_.shape[1] * columns.shape[1], 1), 1)
+        for start, block in blocks(rows, size):
+            some = slice(start, start + len(block))
+            behind[some] = self._behind(block, columns[some], titles)
+        return behind
+
+    def _behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:
+        k = columns.shape[1]
+        nearest = self.neighbours(rows)
+        nearest.data **= np.float32(self.settings.likeness_power - 1)
+        # One line a recommendation: the neighbours who buy it, then the products that those buy.
+        buyers = nearest[np.repeat(np.arange(len(rows)), k)].multiply(self.bought_.T.tocsr()[columns.ravel()])
+        shared = sparse.csr_matrix(buyers @ self.described_)
+
+        def strength(place: Indices, own: Indices, weight: NDArray[np.float32], asked: Indices) -> Scores:
+            lines = place[:, None] * k + np.arange(k)
+            return weight[:, None] * np.asarray(shared[lines.ravel(), np.repeat(own, k)]).reshape(lines.shape)
+
+        return own_product_behind(self.described_, rows, columns, titles, strength)
+
+
+def members() -> Sequence[Recommender]:
+    """One set of neighbours."""
+    return [UserNeighbours()]

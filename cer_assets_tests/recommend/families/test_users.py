@@ -1,0 +1,52 @@
+"""Neighbours of customers: who buys alike recommends the rest of what they buy."""
+
+import numpy as np
+import polars as pl
+
+from cer_assets.recommend.families.users import UserNeighbours, UserNeighboursSettings
+from cer_assets.recommend.interactions import interactions
+from cer_assets_tests.recommend.conftest import CUSTOMERS, CUT, START, order_lines
+
+NOTHING = pl.DataFrame()
+"""No catalogue."""
+ONE = UserNeighboursSettings(neighbours=1, idf_power=1)
+
+
+def test_it_finds_the_taste_of_a_customer(shop: pl.DataFrame) -> None:
+    model = UserNeighbours(UserNeighboursSettings(neighbours=10)).fit(interactions(shop, CUT, 2), NOTHING, CUT)
+    lists = model.recommend(pl.Series([f"c{number:02}" for number in range(CUSTOMERS)]), 8)
+    odd = pl.col("customer_id").str.slice(1).cast(pl.Int64) % 2 == 1
+    assert lists.select(((pl.col("product_id") >= "p15") == odd).all()).item()
+
+
+def test_a_rare_product_in_common_says_more_than_one_that_all_buy() -> None:
+    bought = [(who, "milk", START) for who in ("me", "near", "far1", "far2")]
+    bought += [("me", "saffron", START), ("near", "saffron", START), ("near", "rice", START), ("far1", "beer", START)]
+    history = interactions(order_lines(bought), CUT, 1)
+    model = UserNeighbours(ONE).fit(history, NOTHING, CUT)
+    # Bought by everyone: an IDF over products gives milk no weight at all.
+    assert model.described_[:, history.column_of(pl.Series(["milk"]))].nnz == 4
+    assert not model.described_[:, history.column_of(pl.Series(["milk"]))].data.any()
+    nearest = model.neighbours(history.row_of(pl.Series(["me"])))
+    assert nearest.indices.tolist() == history.row_of(pl.Series(["near"])).tolist()
+
+
+def test_nobody_is_their_own_neighbour(shop: pl.DataFrame) -> None:
+    history = interactions(shop, CUT, 2)
+    model = UserNeighbours().fit(history, NOTHING, CUT)
+    rows = np.arange(len(history.customers), dtype=np.int32)
+    assert not model.neighbours(rows).diagonal().any()
+
+
+def test_the_product_behind_is_what_the_neighbours_who_buy_it_share() -> None:
+    bought = [("me", "saffron", START), ("me", "beer", START)]
+    bought += [("cook", "saffron", START), ("cook", "rice", START), ("fan", "beer", START), ("fan", "crisps", START)]
+    history = interactions(order_lines([*bought, ("other", "tea", START)]), CUT, 1)
+    model = UserNeighbours().fit(history, NOTHING, CUT)
+    rows = history.row_of(pl.Series(["me", "nobody"]))
+    column = {name: number for number, name in enumerate(history.products)}
+    columns = np.tile(np.array([column["rice"], column["crisps"], column["tea"]], np.int32), (2, 1))
+    behind = model.behind(rows, columns, np.arange(len(column)))
+    assert behind.tolist() == [[column["saffron"], column["beer"], -1], [-1, -1, -1]]
+    namesakes = np.where(np.arange(len(column)) == column["rice"], column["saffron"], np.arange(len(column)))
+    assert model.behind(rows[:1], columns[:1], namesakes)[0, 0] == -1
