@@ -55,8 +55,9 @@ def backtest(
     history = interactions(order_lines, cut, min_customers, withdrawn, traits=buckets)
     wanted = targets(order_lines, history, cut, days, k)
     if not len(wanted["A"].rows):
-        return pl.DataFrame(schema=EVALUATION)
+        return pl.DataFrame(schema=EVALUATION).drop("cut")
     logger.info("backtest at %s: %s customers, %s products", cut, len(history.customers), len(history.products))
     models = contenders(history, products if products is not None else pl.DataFrame(), cut)
     figures = evaluate(models, wanted, k, resamples, seed)
-    return figures.with_columns(as_of=pl.lit(cut)).select(*EVALUATION).sort("model", "bucket", "protocol", "metric")
+    figures = figures.with_columns(as_of=pl.lit(cut)).select("as_of", *(c for c in figures.columns))
+    return figures.sort("model", "bucket", "protocol", "metric")

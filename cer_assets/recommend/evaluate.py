@@ -1,6 +1,6 @@
-"""How good a ranking is on time it never saw: three protocols, four metrics, intervals over customers; no models."""
+"""How good a ranking is on time it never saw: protocols, metrics, intervals over customers, differences; no models."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -11,10 +11,12 @@ from threadpoolctl import threadpool_limits
 
 from cer_assets.predict.evaluate import resample_counts
 from cer_assets.recommend.interactions import Interactions, day_baskets
-from cer_assets.recommend.model import Indices, Recommender, blocks, top_k
+from cer_assets.recommend.model import Recommender
+from cer_assets.recommend.topk import Indices, Scores, block_size, leave_out, over_blocks, top_k
 
 EVALUATION = {
     "as_of": pl.Date,
+    "cut": pl.Date,
     "model": pl.String,
     "bucket": pl.String,
     "protocol": pl.String,
@@ -23,15 +25,20 @@ EVALUATION = {
     "low": pl.Float64,
     "high": pl.Float64,
 }
-"""Columns of `recommend.evaluation`; as_of is the cut. Coverage has no interval: a resample repeats customers, so that
-its coverage is lower by construction."""
+"""Columns of `recommend.evaluation`: as_of is the last day known, cut the first day that the models of an origin did
+not see; null: all origins together. Coverage has no interval: a resample repeats customers, so that its coverage is
+lower by construction."""
 INTERVAL = ("value", "low", "high")
 PROTOCOLS = {
     "A": "everything bought in the window",
     "B": "the first day-basket of the window",
     "C": "everything bought in the window and never before",
 }
-METRICS = ("ndcg", "recall", "map")
+ACCURACY = ("ndcg", "recall", "map")
+METRICS = (*ACCURACY, "precision", "novelty", "repeats")
+"""In the order of `measure`, then of `describe`."""
+NEW, NEW_BELOW = "new", 3
+"""The bucket, beside their own, of customers who had fewer day-baskets than this before the cut."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,40 @@ class Targets:
     """Number of candidate products."""
     longest_ideal: int | None
     """Length at which the ideal list of NDCG ends; None: it holds every target."""
+
+    def of(self, rows: Indices) -> "Targets":
+        """The targets of some customers alone."""
+        mine = np.isin(self.cells // max(self.width, 1), rows)
+        return Targets(np.intersect1d(self.rows, rows), self.cells[mine], self.width, self.longest_ideal)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the lists of several models were worth to each customer at one origin."""
+
+    cut: date
+    """First day the models did not see."""
+    customers: pl.DataFrame
+    """customer_id (sorted), bucket (null: none), new (whether they had few purchases before the cut)."""
+    values: Mapping[str, Mapping[str, NDArray[np.float64]]]
+    """By model and protocol: customers x METRICS, nan where a customer has no target or no list to speak of."""
+    covered: Mapping[str, Mapping[str, Mapping[str, float]]]
+    """By model, protocol and group of customers: share of the candidates that are on a list."""
+
+    def beside(self, other: "Judged") -> "Judged":
+        """These models and others that were judged on the same customers."""
+        return Judged(self.cut, self.customers, {**self.values, **other.values}, {**self.covered, **other.covered})
+
+    def groups(self) -> dict[str, NDArray[np.bool_]]:
+        """Who is in `all`, in each bucket and, where there is anyone, among the `new`."""
+        return _groups(self.customers)
+
+    def per_customer(self, metric: str = "ndcg", protocol: str = "A") -> pl.DataFrame:
+        """One metric of every model: cut, customer_id, bucket, new and a column per model, nan as null."""
+        place = METRICS.index(metric)
+        judged = {name: of[protocol] for name, of in sorted(self.values.items()) if protocol in of}
+        values = [pl.Series(name, value[:, place]).fill_nan(None) for name, value in judged.items()]
+        return self.customers.select(pl.lit(self.cut).alias("cut"), pl.all()).hstack(values)
 
 
 def targets(order_lines: pl.DataFrame, history: Interactions, cut: date, days: int, k: int = 10) -> dict[str, Targets]:
@@ -62,7 +103,8 @@ def targets(order_lines: pl.DataFrame, history: Interactions, cut: date, days: i
         k: length of a list.
     """
     width = len(history.products)
-    window = day_baskets(order_lines).filter(pl.col("ordered_on").is_between(cut, cut + timedelta(days=days - 1)))
+    lines = order_lines.filter(pl.col("ordered_on").is_between(cut, cut + timedelta(days=days - 1)))
+    window = day_baskets(lines)
     bought = window.select(
         "ordered_on",
         row=pl.Series(history.row_of(window["customer_id"]).astype(np.int64)),
@@ -78,19 +120,36 @@ def targets(order_lines: pl.DataFrame, history: Interactions, cut: date, days: i
     }
 
 
+def of_some(wanted: Mapping[str, Targets], most: int, seed: int = 0) -> dict[str, Targets]:
+    """The targets of at most so many customers, drawn from those of protocol A where there are more."""
+    everyone = wanted["A"].rows
+    if len(everyone) <= most:
+        return dict(wanted)
+    drawn = np.sort(np.random.default_rng(seed).choice(everyone, most, replace=False))
+    return {protocol: target.of(drawn) for protocol, target in wanted.items()}
+
+
 def lists(model: Recommender, rows: Indices, k: int = 10) -> dict[str, Indices]:
     """Columns of the products a model ranks first for some matrix rows, per protocol; -1 where a list ends early.
 
     The lists of protocol C are ranked among what the customer never bought.
     """
-    own = model.interactions_.counts()
-    ranked = [_ranked_block(model.score(block), own[block].nonzero(), k) for _, block in blocks(rows)]
-    anything, new = (np.concatenate(part) for part in zip(*ranked, strict=True))
+    own, width = model.interactions_.counts(), len(model.interactions_.products)
+
+    def ranked(_: int, block: Indices) -> tuple[Indices, Indices]:
+        scores = model.score(block)
+        anything = _named(*top_k(scores, k))
+        return anything, _named(*top_k(leave_out(scores, block, without=own), k))
+
+    found = [*over_blocks(ranked, rows, block_size(width))]
+    if not found:
+        return dict.fromkeys(PROTOCOLS, np.empty((0, min(k, width)), np.int32))
+    anything, new = (np.concatenate(part) for part in zip(*found, strict=True))
     return {"A": anything, "B": anything, "C": new}
 
 
 def measure(ranked: Indices, wanted: Targets) -> NDArray[np.float64]:
-    """NDCG, recall and average precision of each list (customers x 3, in the order of METRICS).
+    """NDCG, recall and average precision of each list (customers x 3, in the order of ACCURACY).
 
     Binary relevance. Recall divides by all targets of the customer, average precision by min(targets, k) (Manning,
     Raghavan, Schuetze 2008, ch. 8; Jarvelin and Kekalainen 2002).
@@ -100,8 +159,7 @@ def measure(ranked: Indices, wanted: Targets) -> NDArray[np.float64]:
         wanted: the targets.
     """
     k = ranked.shape[1]
-    cells = wanted.rows.astype(np.int64)[:, None] * wanted.width + ranked
-    hit = (ranked >= 0) & np.isin(cells, wanted.cells)
+    hit = _hits(ranked, wanted)
     relevant = np.bincount(np.searchsorted(wanted.rows, wanted.cells // max(wanted.width, 1)), minlength=len(hit))
     gain = 1 / np.log2(np.arange(max(k, int(relevant.max(initial=0)))) + 2)
     ideal = np.concatenate([[0.0], np.cumsum(gain)])
@@ -116,6 +174,83 @@ def measure(ranked: Indices, wanted: Targets) -> NDArray[np.float64]:
     )
 
 
+def describe(ranked: Indices, wanted: Targets, history: Interactions, k: int) -> NDArray[np.float64]:
+    """Precision, novelty and share of repeats of each list (customers x 3); the last two are nan for an empty list.
+
+    Precision divides by `k` however short a list is. Novelty is the mean self-information -log2(share of the customers
+    who bought the product) in bits (Zhou et al. 2010, "Solving the apparent diversity-accuracy dilemma of recommender
+    systems"); what nobody bought counts as if one had.
+
+    Args:
+        ranked: columns of the ranked products (rows of `wanted` x k), -1 for none.
+        wanted: the targets.
+        history: what the models were fitted with.
+        k: length of a list that is full.
+    """
+    bought = history.counts()
+    named = ranked >= 0
+    columns = np.maximum(ranked, 0)
+    buyers = np.maximum(np.bincount(bought.indices, minlength=max(wanted.width, 1)), 1)
+    surprise = -np.log2(buyers / max(int((np.diff(bought.indptr) > 0).sum()), 1))
+    before = np.asarray(bought[np.repeat(wanted.rows, columns.shape[1]), columns.ravel()]).reshape(columns.shape) > 0
+    length = np.where(named.any(axis=1), named.sum(axis=1), np.nan)
+    return np.column_stack(
+        [
+            _hits(ranked, wanted).sum(axis=1) / k,
+            (surprise[columns] * named).sum(axis=1) / length,
+            (before & named).sum(axis=1) / length,
+        ]
+    )
+
+
+def judge(models: Mapping[str, Recommender], wanted: Mapping[str, Targets], cut: date, k: int = 10) -> Judged:
+    """What every list of fitted models was worth to each customer with a target.
+
+    Args:
+        models: fitted on the interactions the targets were made with, by name.
+        wanted: targets per protocol, or of some protocols; A among them.
+        cut: the first day the models did not see.
+        k: length of a list.
+    """
+    rows = wanted["A"].rows
+    history = next(iter(models.values())).interactions_
+    customers = _customers(history, rows)
+    values: dict[str, dict[str, NDArray[np.float64]]] = {}
+    covered: dict[str, dict[str, dict[str, float]]] = {}
+    for name, model in models.items():
+        ranked = lists(model, rows, k)
+        values[name] = {p: _aligned(ranked[p], rows, target, history, k) for p, target in wanted.items()}
+        covered[name] = {
+            protocol: {
+                group: coverage(ranked[protocol][member & np.isin(rows, target.rows)], target.width)
+                for group, member in _groups(customers).items()
+            }
+            for protocol, target in wanted.items()
+        }
+    return Judged(cut, customers, values, covered)
+
+
+def figures(judged: Sequence[Judged], k: int = 10, resamples: int = 200, seed: int = 0) -> pl.DataFrame:
+    """Every metric of every model under every protocol, for all customers and by group, by origin and over them.
+
+    Over several origins a customer is drawn with all their lists, and coverage is the mean of the origins'.
+
+    Args:
+        judged: one or several origins; a model counts where it was judged.
+        k: length of the lists.
+        resamples: bootstrap resamples of the customers; models share them, so that their intervals are comparable.
+        seed: of those resamples.
+
+    Returns:
+        cut (null: all origins together), model, bucket (`all`, a value bucket or `new`), protocol, metric (`ndcg@10`,
+        ...), value, low, high (95 %).
+    """
+    origins = [(one.cut, [one]) for one in judged]
+    parts = [_figures(cut, some, k, resamples, seed) for cut, some in [(None, list(judged)), *origins] if some]
+    columns = [name for name in EVALUATION if name != "as_of"]
+    return pl.concat([pl.DataFrame(schema={name: EVALUATION[name] for name in columns}), *parts])
+
+
 def evaluate(
     models: Mapping[str, Recommender],
     wanted: Mapping[str, Targets],
@@ -123,66 +258,53 @@ def evaluate(
     resamples: int = 200,
     seed: int = 0,
 ) -> pl.DataFrame:
-    """Every metric of fitted models under every protocol, for all customers and per bucket.
-
-    Args:
-        models: fitted on the interactions the targets were made with, by name.
-        wanted: targets per protocol.
-        k: length of a list.
-        resamples: bootstrap resamples of the customers; models share them, so that their intervals are comparable.
-        seed: of those resamples.
-
-    Returns:
-        model, bucket, protocol, metric (`ndcg@10`, ...), value, low, high (95 %).
-    """
-    rows = wanted["A"].rows
-    ranked = {name: lists(model, rows, k) for name, model in models.items()}
-    history = next(iter(models.values())).interactions_
-    bucket = history.trait("bucket")
-    return pl.concat(
-        [
-            _compare(
-                {name: lists_[protocol] for name, lists_ in ranked.items()}, rows, target, bucket, resamples, seed
-            ).with_columns(protocol=pl.lit(protocol))
-            for protocol, target in wanted.items()
-        ]
-    ).select("model", "bucket", "protocol", pl.col("metric") + f"@{k}", "value", "low", "high")
+    """The `figures` of fitted models at one origin, without a cut; arguments as those of `judge` and `figures`."""
+    one = judge(models, wanted, date.min, k)
+    return figures([one], k, resamples, seed).filter(pl.col("cut").is_null()).drop("cut")
 
 
 def mean_interval(
-    values: NDArray[np.float64], resamples: int = 200, seed: int = 0
+    values: NDArray[np.float64], resamples: int = 200, seed: int = 0, customers: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Mean of each column and its 95 % bootstrap interval over rows (percentiles; Efron and Tibshirani 1993)."""
+    """Mean of each column and its 95 % bootstrap interval over customers (percentiles; Efron and Tibshirani 1993).
+
+    Args:
+        values: (n x m); nan is not counted, and a column of nothing else is nan.
+        resamples: how often customers are drawn.
+        seed: of the draws.
+        customers: the number of each row's customer, from 0 on (n); every row its own, where it is not given. All rows
+            of a customer are drawn together.
+    """
+    known = ~np.isnan(values)
+    sums, numbers = np.where(known, values, 0.0), known.astype(np.float64)
+    if customers is not None:
+        sums, numbers = _by_customer(sums, customers), _by_customer(numbers, customers)
+    drawn = np.empty((resamples, values.shape[1]))
     with threadpool_limits(1, user_api="blas"):  # sums over more threads come out differently each time
-        drawn = np.array([counts @ values / len(values) for counts in resample_counts(len(values), resamples, seed)])
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    return values.mean(axis=0), low, high
+        for place, counts in enumerate(resample_counts(len(sums), resamples, seed)):
+            drawn[place] = _share(counts @ sums, counts @ numbers)
+    low, high = _percentiles(drawn)
+    return _share(sums.sum(axis=0), numbers.sum(axis=0)), low, high
 
 
-def _compare(
-    ranked: Mapping[str, Indices],
-    rows: Indices,
-    wanted: Targets,
-    bucket: NDArray[np.object_],
-    resamples: int,
-    seed: int,
-) -> pl.DataFrame:
-    mine = {name: columns[np.searchsorted(rows, wanted.rows)] for name, columns in ranked.items()}
-    values = {name: measure(columns, wanted) for name, columns in mine.items()}
-    own = bucket[wanted.rows]
-    members = {"all": np.ones(len(own), bool)} | {b: own == b for b in sorted({b for b in own if b is not None})}
-    figures: list[dict[str, object]] = []
-    for name, member in members.items():
-        if not member.any():
-            continue
-        together = np.hstack([value[member] for value in values.values()])
-        intervals = np.column_stack(mean_interval(together, resamples, seed)).reshape(len(mine), len(METRICS), 3)
-        for model, columns, interval in zip(mine, mine.values(), intervals, strict=True):
-            label = {"model": model, "bucket": name}
-            for metric, (value, low, high) in zip(METRICS, interval.tolist(), strict=True):
-                figures.append({**label, "metric": metric, "value": value, "low": low, "high": high})
-            figures.append({**label, "metric": "coverage", "value": coverage(columns[member], wanted.width)})
-    return pl.DataFrame(figures, schema={name: EVALUATION[name] for name in ("model", "bucket", "metric", *INTERVAL)})
+def paired(
+    ours: NDArray[np.float64],
+    theirs: NDArray[np.float64],
+    resamples: int = 1000,
+    seed: int = 0,
+    customers: NDArray[np.int64] | None = None,
+) -> tuple[float, float, float]:
+    """By how much one model leads another on the same customers: mean difference and its 95 % bootstrap interval.
+
+    Args:
+        ours: a value a customer (n), nan where there is none.
+        theirs: the other model's, in the same order.
+        resamples: how often customers are drawn.
+        seed: of the draws.
+        customers: as in `mean_interval`.
+    """
+    value, low, high = mean_interval((ours - theirs)[:, None], resamples, seed, customers)
+    return float(value[0]), float(low[0]), float(high[0])
 
 
 def coverage(ranked: Indices, width: int) -> float:
@@ -190,13 +312,92 @@ def coverage(ranked: Indices, width: int) -> float:
     return len(np.unique(ranked[ranked >= 0])) / max(width, 1)
 
 
-def _ranked_block(scores: NDArray[np.float32], own: tuple[Indices, Indices], k: int) -> tuple[Indices, Indices]:
-    anything = _named(*top_k(scores, k))
-    scores[own] = -np.inf
-    return anything, _named(*top_k(scores, k))
+def _figures(cut: date | None, judged: Sequence[Judged], k: int, resamples: int, seed: int) -> pl.DataFrame:
+    together = pl.concat([one.customers for one in judged])
+    rows: list[dict[str, object]] = []
+    for group, member in _groups(together).items():
+        customers = together.filter(member)["customer_id"].rank("dense").to_numpy().astype(np.int64) - 1
+        for protocol in PROTOCOLS:
+            models = sorted({name for one in judged for name, of in one.values.items() if protocol in of})
+            if not models:
+                continue
+            values = np.hstack([np.vstack([_of(one, name, protocol) for one in judged]) for name in models])[member]
+            if np.isnan(values).all():
+                continue
+            intervals = np.column_stack(mean_interval(values, resamples, seed, customers))
+            for model, of in zip(models, intervals.reshape(len(models), len(METRICS), 3).tolist(), strict=True):
+                label = {"cut": cut, "model": model, "bucket": group, "protocol": protocol}
+                for metric, interval in zip(METRICS, of, strict=True):
+                    if not np.isnan(interval[0]):
+                        rows.append({**label, "metric": f"{metric}@{k}", **dict(zip(INTERVAL, interval, strict=True))})
+                covered = [
+                    one.covered[model][protocol][group]
+                    for one in judged
+                    if model in one.covered and group in one.covered[model].get(protocol, {})
+                ]
+                rows.append({**label, "metric": f"coverage@{k}", "value": float(np.mean(covered))})
+    return pl.DataFrame(rows, schema={name: dtype for name, dtype in EVALUATION.items() if name != "as_of"})
 
 
-def _named(columns: Indices, scores: NDArray[np.float32]) -> Indices:
+def _of(judged: Judged, model: str, protocol: str) -> NDArray[np.float64]:
+    nothing = np.full((judged.customers.height, len(METRICS)), np.nan)
+    return judged.values.get(model, {}).get(protocol, nothing)
+
+
+def _aligned(ranked: Indices, rows: Indices, wanted: Targets, history: Interactions, k: int) -> NDArray[np.float64]:
+    """The METRICS of each row, nan for one without a target."""
+    values = np.full((len(rows), len(METRICS)), np.nan)
+    places = np.searchsorted(rows, wanted.rows)
+    mine = ranked[places]
+    values[places] = np.hstack([measure(mine, wanted), describe(mine, wanted, history, k)])
+    return values
+
+
+def _customers(history: Interactions, rows: Indices) -> pl.DataFrame:
+    days = np.unique(history.rows.astype(np.int64) << 32 | history.days) >> 32
+    baskets = np.bincount(days, minlength=history.shape[0])
+    return pl.DataFrame(
+        {
+            "customer_id": history.customers.gather(rows),
+            "bucket": pl.Series(history.trait("bucket")[rows].tolist(), dtype=pl.String),
+            "new": baskets[rows] < NEW_BELOW,
+        }
+    )
+
+
+def _groups(customers: pl.DataFrame) -> dict[str, NDArray[np.bool_]]:
+    own = customers["bucket"]
+    members = {"all": np.ones(customers.height, bool)}
+    members |= {name: (own == name).fill_null(False).to_numpy() for name in own.drop_nulls().unique().sort()}
+    if customers["new"].any():
+        members[NEW] = customers["new"].to_numpy()
+    return members
+
+
+def _by_customer(values: NDArray[np.float64], customers: NDArray[np.int64]) -> NDArray[np.float64]:
+    added = np.zeros((int(customers.max(initial=-1)) + 1, values.shape[1]))
+    np.add.at(added, customers, values)
+    return added
+
+
+def _share(sums: NDArray[np.float64], numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(numbers > 0, sums / np.maximum(numbers, 1), np.nan)
+
+
+def _percentiles(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The ends of the 95 % interval of each column (2 x m); nan for a column without a figure."""
+    ends = np.full((2, drawn.shape[1]), np.nan)
+    known = ~np.isnan(drawn).all(axis=0)
+    ends[:, known] = np.nanquantile(drawn[:, known], [0.025, 0.975], axis=0)
+    return ends
+
+
+def _hits(ranked: Indices, wanted: Targets) -> NDArray[np.bool_]:
+    cells = wanted.rows.astype(np.int64)[:, None] * wanted.width + ranked
+    return (ranked >= 0) & np.isin(cells, wanted.cells)
+
+
+def _named(columns: Indices, scores: Scores) -> Indices:
     return np.where(np.isfinite(scores), columns, -1)
 
 
