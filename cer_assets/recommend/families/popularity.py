@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cer_assets.recommend.context import ANYTIME, Context
+from cer_assets.recommend.context import ANYTIME, Context, ContextLift
 from cer_assets.recommend.interactions import Interactions, days_since_epoch
 from cer_assets.recommend.model import Indices, Recommender, Scores, Settings, Voice
 
@@ -44,7 +44,11 @@ class TrendingSettings(Settings):
 
 
 class Trending(Recommender):
-    """The products bought most in the last weeks, later purchases weighing more, the same list for everyone."""
+    """The products bought most in the last weeks, later purchases weighing more, the same list for everyone.
+
+    In a known moment a product counts as much more as it is bought more often then (`ContextLift`, at full weight);
+    when nothing is known of it, the list is the plain one.
+    """
 
     voice: ClassVar[Voice] = Voice.TREND
 
@@ -61,11 +65,13 @@ class Trending(Recommender):
         trend = np.bincount(interactions.columns[recent], weights, minlength=len(interactions.products))
         self.trend_ = trend.astype(np.float32)
         self.buyers_ = buyers(interactions, recent)
+        self.lift_ = ContextLift().fit(interactions, products, as_of)
         return self
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
-        """Decayed day-baskets of each product, once per row; -inf for what nobody bought lately."""
-        return np.tile(np.where(self.trend_ > 0, self.trend_, -np.inf).astype(np.float32), (len(rows), 1))
+        """Decayed day-baskets of each product in this moment, once per row; -inf for what nobody bought lately."""
+        trend = np.where(self.trend_ > 0, self.trend_ * np.exp(self.lift_.lift(context)), -np.inf)
+        return np.tile(trend.astype(np.float32), (len(rows), 1))
 
 
 def members() -> Sequence[Recommender]:
