@@ -11,15 +11,19 @@ from scipy import sparse
 
 from cer_assets.recommend.interactions import Interactions
 from cer_assets.recommend.likeness import weighted
-from cer_assets.recommend.linear import LinearRecommender, most_bought, ridge
+from cer_assets.recommend.linear import LinearRecommender, mean_squared_length, most_bought, ridge
 from cer_assets.recommend.model import Recommender, Settings
+
+RELATIVE = 3.0
+"""What is published as best comes to 3 to 5 mean squared lengths (MovieLens 20M: 500 at 130 films a user, Netflix:
+1,000 at 200, MSD: 200 at 57)."""
 
 
 class EaseSettings(Settings):
     """What is learned, and how much of it."""
 
-    regularization: float = Field(default=500.0, gt=0)
-    """Weight of the squared coefficients, in the unit of a customer's squared weights."""
+    regularization: float | None = Field(default=None, gt=0)
+    """Weight of the squared coefficients; none: RELATIVE mean squared lengths of a customer's weights."""
     half_life_days: float | None = Field(default=None, gt=0)
     """Age at which a purchase counts half; none: all count alike."""
     logarithm: bool = True
@@ -53,7 +57,8 @@ class Ease(LinearRecommender):
             weights.data[:] = 1
         self.columns_ = most_bought(interactions, settings.max_products)
         self.weights_ = sparse.csr_matrix(weights[:, self.columns_])
-        explained = ridge(self.weights_[:-1], self.weights_[:-1], settings.regularization)
+        bought = self.weights_[:-1]
+        explained = ridge(bought, bought, settings.regularization or RELATIVE * mean_squared_length(bought))
         explained /= 1 - explained.diagonal()
         np.fill_diagonal(explained, 0)
         self.coefficients_ = explained

@@ -1,0 +1,89 @@
+"""What was bought before foretells what is bought next: ridge regression from one time to the time after it."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy import sparse
+
+from cer_assets.recommend.interactions import Interactions, days_since_epoch
+from cer_assets.recommend.likeness import scale_rows
+from cer_assets.recommend.linear import LinearRecommender, mean_squared_length, most_bought, ridge
+from cer_assets.recommend.model import Recommender, Settings
+
+
+class ForwardSettings(Settings):
+    """From what to what is learned."""
+
+    window_days: int = Field(default=56, ge=1)
+    """The last days before the cut: what was bought in them is to be explained by what was bought before them."""
+    half_life_days: float | None = Field(default=180.0, gt=0)
+    """Age at which a purchase counts half; none: all count alike."""
+    regularization: float = Field(default=12.0, gt=0)
+    """Weight of the squared coefficients, in mean squared lengths of a customer's weights."""
+    length_power: float = Field(default=0.5, ge=0, le=1)
+    """0: who buys more has larger scores and teaches more; 1: all customers are alike."""
+    intercept: float = Field(default=1.0, ge=0)
+    """Weight of what everyone's score begins with, in root mean squared lengths; 0: nothing."""
+    max_products: int = Field(default=6000, ge=1)
+    """Products learned, the most bought first; costs as in `EaseSettings.max_products`."""
+
+
+class Forward(LinearRecommender):
+    """Each product of the last weeks from all products bought before them.
+
+    EASE explains purchases by others of the same time, so that it cannot tell what follows from what goes together,
+    and has to hold a product's own coefficient at zero. Here a product may explain itself, as that is buying it again;
+    what it says of others is then what is left to say. Recent purchases are what is explained, so that the season and
+    the trend are in the coefficients.
+    """
+
+    settings: ForwardSettings
+
+    def __init__(self, settings: ForwardSettings | None = None, name: str = "forward"):
+        self.name = name
+        self.settings = settings or ForwardSettings()
+
+    def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
+        """Learn the step from what was bought before the window to what was bought in it, then take it from today."""
+        settings = self.settings
+        self.interactions_ = interactions
+        self.columns_ = most_bought(interactions, settings.max_products)
+        began = days_since_epoch(as_of) - settings.window_days
+        before = self._weights(began)
+        after = self._bought(interactions.days >= began)
+        after.data[:] = 1
+        learning = np.flatnonzero(np.diff(before.indptr) * np.diff(after.indptr))
+        inputs, targets = before[learning], after[learning]
+        unit = mean_squared_length(before)
+        intercept = np.float32(settings.intercept * unit**0.5)
+        inputs = sparse.csr_matrix(sparse.hstack([inputs, sparse.csr_matrix(np.full((len(learning), 1), intercept))]))
+        coefficients = ridge(inputs, targets, settings.regularization * unit)
+        self.coefficients_, self.intercept_ = coefficients[:-1], intercept * coefficients[-1]
+        self.weights_ = self._weights(days_since_epoch(as_of))
+        return self
+
+    def _weights(self, day: int) -> sparse.csr_matrix:
+        """What was bought before a day, later purchases weighing more, customers brought nearer to one length."""
+        seen = self.interactions_
+        half_life = self.settings.half_life_days or np.inf
+        weights = self._bought(seen.days < day, np.exp2((seen.days - day) / half_life))
+        weights.data = np.log1p(weights.data)
+        lengths = np.sqrt(np.asarray(weights.multiply(weights).sum(axis=1)).ravel())
+        usual = lengths[lengths > 0].mean() if lengths.any() else 1.0
+        return scale_rows(weights, (usual / np.maximum(lengths, 1e-12)) ** self.settings.length_power)
+
+    def _bought(self, some: NDArray[np.bool_], weights: NDArray[np.float64] | None = None) -> sparse.csr_matrix:
+        seen = self.interactions_
+        values = np.ones(int(some.sum())) if weights is None else weights[some]
+        entries = (values.astype(np.float32), (seen.rows[some], seen.columns[some]))
+        return sparse.csr_matrix(sparse.csr_matrix(entries, shape=seen.shape)[:, self.columns_])
+
+
+def members() -> Sequence[Recommender]:
+    """One step of eight weeks."""
+    return [Forward()]

@@ -1,0 +1,50 @@
+"""What follows from what, learned from one time to the time after it."""
+
+import datetime as dt
+
+import numpy as np
+import polars as pl
+
+from cer_assets.recommend.families.forward import Forward, ForwardSettings
+from cer_assets.recommend.interactions import interactions
+from cer_assets_tests.recommend.conftest import CUSTOMERS, CUT, START, order_lines
+
+NOTHING = pl.DataFrame()
+"""No catalogue."""
+DAY = dt.timedelta(days=1)
+
+
+def test_it_finds_the_taste_of_a_customer(shop: pl.DataFrame) -> None:
+    model = Forward(ForwardSettings(regularization=0.5)).fit(interactions(shop, CUT, 2), NOTHING, CUT)
+    lists = model.recommend(pl.Series([f"c{number:02}" for number in range(CUSTOMERS)]), 8)
+    odd = pl.col("customer_id").str.slice(1).cast(pl.Int64) % 2 == 1
+    assert lists.select(((pl.col("product_id") >= "p15") == odd).mean()).item() > 0.95
+
+
+def test_it_learns_what_comes_after_not_what_came_before() -> None:
+    late = CUT - 10 * DAY
+    taught = [(f"x{n}", product, day) for n in range(20) for product, day in (("nappies", START), ("toys", late))]
+    others = [(f"y{n}", product, day) for n in range(20) for product, day in (("tea", START), ("jam", late))]
+    asked = [("parent", "nappies", CUT - DAY), ("former", "toys", CUT - DAY)]
+    history = interactions(order_lines(taught + others + asked), CUT, 1)
+    model = Forward(ForwardSettings(regularization=0.1, intercept=0)).fit(history, NOTHING, CUT)
+    scores = model.score(history.row_of(pl.Series(["parent", "former"])))
+    nappies, toys = history.column_of(pl.Series(["nappies", "toys"]))
+    assert scores[0, toys] > 0.3
+    assert abs(scores[1, nappies]) < 1e-6
+    parent = history.row_of(pl.Series(["parent"]))
+    assert model.behind(parent, np.array([[toys]], np.int32), np.arange(4)).tolist() == [[nappies]]
+
+
+def test_without_a_time_before_the_window_it_has_nothing_to_prefer() -> None:
+    history = interactions(order_lines([("a", "p", CUT - DAY), ("b", "q", CUT - DAY)]), CUT, 1)
+    model = Forward().fit(history, NOTHING, CUT)
+    scores = model.score(np.array([0, 1, -1], np.int32))
+    assert not scores[:2].any()
+    assert np.isneginf(scores[2]).all()
+
+
+def test_the_order_of_lines_changes_nothing(shop: pl.DataFrame) -> None:
+    shuffled = shop.sample(fraction=1, shuffle=True, seed=1)
+    one, other = (Forward().fit(interactions(lines, CUT, 2), NOTHING, CUT) for lines in (shop, shuffled))
+    assert one.coefficients_.tobytes() == other.coefficients_.tobytes()
