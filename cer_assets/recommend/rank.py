@@ -1,20 +1,28 @@
-"""The rows of `recommend.recommendations`: who gets a list, what may be on it, where a product comes from and why."""
+"""The rows of `recommend.recommendations`: who gets a list, of which model or fallback, under which policy, and why."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import sparse
 
-from cer_assets.recommend.hybrid.blend import Blend
-from cer_assets.recommend.model import Indices, as_frame, blocks, top_k
+from cer_assets.recommend.context import ANYTIME, Context, ContextLift
+from cer_assets.recommend.families import all_families
+from cer_assets.recommend.families.popularity import Trending
+from cer_assets.recommend.interactions import Interactions
+from cer_assets.recommend.model import Indices, Recommender, Scores, Voice, as_frame
+from cer_assets.recommend.policy import Allowance, Policy, allowance, in_log_odds
+from cer_assets.recommend.reasons import Evidence, evidence
+from cer_assets.recommend.rhythm import Rhythm, learn_rhythm
+from cer_assets.recommend.topk import block_size, over_blocks
+
+logger = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"
 """The customer_id under which a visitor nobody knows finds a list; also for who wants none made for them."""
-OFTEN = 3
-"""Days on which a product was bought for a reason to say `often`."""
 RECOMMENDATIONS = {
     "as_of": pl.Date,
     "customer_id": pl.String,
@@ -28,146 +36,167 @@ RECOMMENDATIONS = {
 
 
 def rank(
-    blend: Blend,
+    model: Recommender,
     customers: pl.Series,
     products: pl.DataFrame,
     as_of: date,
     withdrawn: pl.Series | None = None,
+    *,
+    policy: Policy | None = None,
+    context: Context = ANYTIME,
+    lift: ContextLift | None = None,
+    rhythm: Rhythm | None = None,
+    fallbacks: Sequence[Recommender] | None = None,
     k: int = 10,
 ) -> pl.DataFrame:
     """The list of each customer, and one for `unknown`.
 
-    A product the customer bought before has the source `repeat`; one the discovery model knows has that model's source
-    (`als:<bucket>`); the rest is `trending`, which is all there is for a customer without history. A list is shorter
-    than `k` where fewer products may be shown.
+    The model has the word first. Where it has nothing or too little to say, what is like the products a customer looked
+    at follows, then what is trending in the moment. All of them go through one policy; a list is shorter than `k` where
+    fewer products may be shown (`short_lists`), never filled with what nothing speaks for.
 
     Args:
-        blend: fitted; on interactions without the customers in `withdrawn`.
+        model: fitted on what was bought until `as_of`, without the customers in `withdrawn`.
         customers: customer_ids who shall have a list, with or without purchases.
-        products: the catalogue: product_id, title, type, category, available, merchandise.
-        as_of: the day written into the rows.
+        products: the catalogue: product_id and, where known, title, type, category, available, merchandise.
+        as_of: the last day whose purchases are known, written into the rows; the lists are for the morning after.
         withdrawn: customer_ids who want no personal list: they get none.
+        policy: what may be shown.
+        context: the moment the lists are shown in; one of which nothing is known changes nothing.
+        lift: what that moment does to the model's scores; without it the model reads the moment itself.
+        rhythm: how long purchases last, `learn_rhythm` of all purchases until `as_of`. Without it, it is learned from
+            the model's candidates alone, and what is bought too rarely to be one holds nothing back.
+        fallbacks: fitted models for where `model` falls silent, in their order; without it those of `fallback_models`.
         k: longest list.
 
     Returns:
-        as_of, customer_id, rank (from 1), product_id, score (comparable within a customer only), source, reason; by
-        customer_id and rank.
+        as_of, customer_id, rank (from 1), product_id, score (comparable within a customer only), source (name of the
+        model or family), reason; by customer_id and rank.
+
+    Raises:
+        ValueError: the model or the rhythm was fitted with purchases of customers who withdrew.
     """
+    history, cut = model.interactions_, as_of + timedelta(days=1)
     wanted = pl.concat([customers.drop_nulls().cast(pl.String), pl.Series([UNKNOWN])]).unique().sort()
     if withdrawn is not None:
         wanted = wanted.filter(~wanted.is_in(withdrawn.implode()))
-    history = blend.interactions_
+        _refuse(withdrawn, history.customers, *([rhythm.customers] if rhythm else []))
     if history.products.is_empty():
         return pl.DataFrame(schema=RECOMMENDATIONS)
+    policy, rhythm = policy or Policy(), rhythm or learn_rhythm(history, products, cut)
     ranking = _Ranking(
-        blend,
-        barred=~recommendable(products, history.products),
-        titles=_titles(products, history.products),
-        times=history.counts(),
-        last_day=history.last_day(),
+        models=[model, *(fallback_models(history, products, cut) if fallbacks is None else fallbacks)],
+        allowance=allowance(policy, products, history.products, rhythm),
+        evidence=evidence(history, products, cut, context, lift or ContextLift().fit(history, products, cut)),
+        purchases=np.bincount(history.rows, minlength=history.shape[0]),
+        looked=np.bincount(history.events.rows, minlength=history.shape[0]) > 0,
+        context=context,
+        lift=None if lift is None else np.float32(policy.context_weight) * lift.lift(context),
+        k=k,
     )
-    ranked = [
-        ranking.of_block(wanted[start : start + len(block)], block, k)
-        for start, block in blocks(history.row_of(wanted))
-    ]
-    named = pl.concat(ranked).with_columns(as_of=pl.lit(as_of), score=pl.col("score").round(6), reason=_reason())
-    return named.select(*RECOMMENDATIONS)
+    clock = rhythm.row_of(wanted)
+    rows = history.row_of(wanted)
+
+    def of_block(start: int, block: Indices) -> pl.DataFrame:
+        place = slice(start, start + len(block))
+        return ranking.of_block(wanted[place], block, clock[place])
+
+    ranked = pl.concat(over_blocks(of_block, rows, block_size(len(history.products))))
+    logger.info("%s lists, %s rows", len(wanted), ranked.height)
+    return ranked.with_columns(as_of=pl.lit(as_of), score=pl.col("score").round(6)).select(*RECOMMENDATIONS)
 
 
-def recommendable(products: pl.DataFrame, candidates: pl.Series) -> NDArray[np.bool_]:
-    """Which candidates may be shown: in the catalogue, not unavailable, not anything but goods.
+def fallback_models(history: Interactions, products: pl.DataFrame, as_of: date) -> list[Recommender]:
+    """What is shown to those a model says too little to: likeness to what they looked at, then what is trending."""
+    content = [model for model in all_families().values() if model.voice is Voice.CONTENT and len(history.events.rows)]
+    return [model.fit(history, products, as_of) for model in (*content[:1], Trending())]
 
-    Where there is no catalogue at all, every candidate may. What the catalogue leaves open counts as yes.
-    """
-    if products.is_empty():
-        return np.ones(len(candidates), bool)
-    sold = products.filter(pl.col("available").fill_null(True) & pl.col("merchandise").fill_null(True))
-    return candidates.is_in(sold["product_id"].implode()).to_numpy()
+
+def short_lists(lists: pl.DataFrame, k: int = 10) -> pl.DataFrame:
+    """Customers whose list ends before `k`, as no more may be shown: customer_id, products; by customer_id."""
+    length = lists.group_by("customer_id").agg(products=pl.len().cast(pl.Int64))
+    return length.filter(pl.col("products") < k).sort("customer_id")
 
 
 @dataclass(frozen=True)
 class _Ranking:
     """What is the same for every block of customers."""
 
-    blend: Blend
-    barred: NDArray[np.bool_]
-    """Columns that may not be shown."""
-    titles: pl.Series
-    """What a reason calls each column."""
-    times: sparse.csr_matrix
-    """On how many days each row bought each column."""
-    last_day: sparse.csr_matrix
-    """The last of them, in days since 1970-01-01."""
+    models: Sequence[Recommender]
+    """The model, and those that follow where it falls silent."""
+    allowance: Allowance
+    evidence: Evidence
+    purchases: NDArray[np.int64]
+    """Day-baskets of each row."""
+    looked: NDArray[np.bool_]
+    """Who looked at a product."""
+    context: Context
+    lift: NDArray[np.float32] | None
+    """What the moment adds to the log-odds of each product; None leaves the moment to the model."""
+    k: int
 
-    def of_block(self, customers: pl.Series, rows: Indices, k: int) -> pl.DataFrame:
-        """The lists of one block, with source and what the reasons need."""
-        scores, known = self.blend.score_and_discover(rows)
-        scores[:, self.barred] = -np.inf
-        columns, best = top_k(scores, k)
-        times = _cells(self.times, rows, columns)
-        discovered = (times == 0) & np.take_along_axis(known, columns, axis=1)
-        behind = self._behind(rows, columns, discovered)
-        source = np.where(discovered, self.blend.discovery.name, "trending")
-        source = np.where(times > 0, "repeat", source)
+    def of_block(self, customers: pl.Series, rows: Indices, clock: Indices) -> pl.DataFrame:
+        """The lists of one block with their reasons."""
+        columns, best, spoke = self._lists(rows, clock)
+        source = np.full(columns.shape, "", dtype=object)
+        reason = np.full(columns.shape, "", dtype=object)
+        for number, model in enumerate(self.models):
+            heard = (spoke == number) & np.isfinite(best)
+            asked = heard.any(axis=1)
+            if not asked.any():
+                continue
+            explained = model.explain(rows[asked], columns[asked], self.evidence.codes)
+            said = self.evidence.sentences(rows[asked], columns[asked], explained).to_numpy()
+            source[asked] = np.where(heard[asked], explained.source, source[asked])
+            reason[asked] = np.where(heard[asked], said.reshape(explained.source.shape), reason[asked])
         shown = np.isfinite(best)
-        return as_frame(customers, columns, best, self.blend.interactions_.products).with_columns(
-            source=pl.Series(source[shown], dtype=pl.String),
-            times=pl.Series(times[shown]),
-            last_on=_dates(_cells(self.last_day, rows, columns)[shown]),
-            behind=self.titles.gather(np.maximum(behind[shown], 0)).set(pl.Series(behind[shown] < 0), None),
-            behind_times=pl.Series(_cells(self.times, rows, np.maximum(behind, 0))[shown]),
-            behind_on=_dates(_cells(self.last_day, rows, np.maximum(behind, 0))[shown]),
-            buyers=pl.Series(self.blend.trending_.buyers_[columns[shown]]),
-            trending_days=pl.lit(self.blend.trending_.settings.days),
+        return as_frame(customers, columns, best, self.evidence.interactions.products).with_columns(
+            source=pl.Series(source[shown].tolist(), dtype=pl.String),
+            reason=pl.Series(reason[shown].tolist(), dtype=pl.String),
         )
 
-    def _behind(self, rows: Indices, columns: Indices, discovered: NDArray[np.bool_]) -> Indices:
-        codes = self.titles.rank("dense").to_numpy().astype(np.int64)
-        behind = np.full(columns.shape, -1, np.int32)
-        asked = discovered.any(axis=1)
-        behind[asked] = self.blend.discovery.behind(rows[asked], columns[asked], codes)
-        return np.where(discovered, behind, -1)
+    def _lists(self, rows: Indices, clock: Indices) -> tuple[Indices, Scores, NDArray[np.int8]]:
+        """Columns and scores of each list, and the number of the model each product is from."""
+        scores = self._scores(0, rows, clock)
+        scores[self.purchases[rows] < self.allowance.policy.purchases] = -np.inf
+        columns, best = self.allowance.best(scores, self.k)
+        of_model = np.zeros(scores.shape, np.int8)
+        for number in range(1, len(self.models)):
+            silent = np.flatnonzero(~np.isfinite(best).all(axis=1))
+            if self.models[number].voice is Voice.CONTENT:
+                silent = silent[self.looked[rows[silent]]]
+            if not len(silent):
+                continue
+            said = scores[silent]
+            of_model[silent] = np.where(np.isfinite(said), of_model[silent], number)
+            scores[silent] = _below(said, self._scores(number, rows[silent], clock[silent]))
+            columns[silent], best[silent] = self.allowance.best(scores[silent], self.k)
+        return columns, best, np.take_along_axis(of_model, columns, axis=1)
+
+    def _scores(self, number: int, rows: Indices, clock: Indices) -> Scores:
+        """What a model says of each product in log-odds, what may not be shown left out."""
+        model = self.models[number]
+        lifted = self.lift is not None and number == 0
+        scores = model.score(rows, ANYTIME if lifted else self.context)
+        if not getattr(model, "log_odds", False):
+            scores = in_log_odds(scores)
+        if self.lift is not None and lifted:
+            scores += self.lift
+        return self.allowance.bar(self.allowance.shifted(scores, clock), clock)
 
 
-def _cells(matrix: sparse.csr_matrix, rows: Indices, columns: Indices) -> NDArray[np.int64]:
-    """The entries of a matrix at each row (n) and its columns (n x k)."""
-    entries = matrix[np.repeat(rows, columns.shape[1]), columns.ravel()]
-    return np.asarray(entries).reshape(columns.shape).astype(np.int64)
+def _below(scores: Scores, further: Scores) -> Scores:
+    """Scores with the gaps of each row filled by further ones, all of which are moved below the least it has."""
+    said, more = np.isfinite(scores), np.isfinite(further)
+    least = np.where(said, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+    greatest = np.where(more, further, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    moved = np.where(np.isfinite(least) & np.isfinite(greatest), least - 1 - greatest, 0)
+    return np.where(said, scores, further + moved).astype(np.float32)
 
 
-def _titles(products: pl.DataFrame, candidates: pl.Series) -> pl.Series:
-    described = [name for name in ("title", "type", "category") if name in products.columns]
-    if not described:
-        return "product " + candidates
-    titles = products.select("product_id", title=pl.coalesce(described))
-    joined = candidates.to_frame().join(titles, on="product_id", how="left", maintain_order="left")
-    return joined.select(title=pl.coalesce("title", "product " + pl.col("product_id")))["title"]
-
-
-def _dates(days: NDArray[np.int64]) -> pl.Series:
-    return pl.Series(days.astype(np.int32)).cast(pl.Date)
-
-
-def _reason() -> pl.Expr:
-    on = pl.col("behind_on").dt.to_string("%Y-%m-%d")
-    repeat = (
-        pl.when(pl.col("times") > 1)
-        .then(pl.format("Bought {} times, last on {}", "times", pl.col("last_on").dt.to_string("%Y-%m-%d")))
-        .otherwise(pl.format("Bought once, on {}", pl.col("last_on").dt.to_string("%Y-%m-%d")))
-    )
-    discovery = (
-        pl.when(pl.col("behind").is_null())
-        .then(pl.lit("Bought by customers whose baskets are like yours"))
-        .when(pl.col("behind_times") >= OFTEN)
-        .then(pl.format("Goes with {}, which you buy often", "behind"))
-        .otherwise(pl.format("Goes with {}, which you bought on {}", "behind", on))
-    )
-    weeks = pl.col("trending_days") // 7
-    trending = pl.format("Bought by {} customers in the last {} weeks", "buyers", weeks)
-    return (
-        pl.when(pl.col("source") == "repeat")
-        .then(repeat)
-        .when(pl.col("source") == "trending")
-        .then(trending)
-        .otherwise(discovery)
-    )
+def _refuse(withdrawn: pl.Series, *fitted: pl.Series) -> None:
+    used = sum(int(customers.is_in(withdrawn.implode()).sum()) for customers in fitted)
+    if used:
+        raise ValueError(
+            f"{used} customers who withdrew their consent are among the purchases: leave them out (`interactions`)"
+        )

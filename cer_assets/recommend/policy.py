@@ -1,0 +1,167 @@
+"""What may be shown, and what is put forward or back: the same rules for every model and fallback; no model here."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy import sparse
+
+from cer_assets.recommend.model import Indices, Scores, Settings, top_k
+from cer_assets.recommend.rhythm import Rhythm
+
+POOL = 8
+"""Times the list's length that is looked through for a list with room for every category, before a whole row is."""
+FLOOR = 1e-6
+"""Share of a row's best score that stands for nothing, where a score is a count or a weight."""
+
+
+class Policy(Settings):
+    """What the retailer wants of a list, whatever model ranks it."""
+
+    lasting_days: float = Field(default=28.0, ge=0)
+    """What is held back for less than this is consumed rather than lasting: it is put back, and may be shown."""
+    forward: float = Field(default=0.3, ge=0)
+    """Most that is added to the log-odds of what is about to run out."""
+    back: float = Field(default=0.3, ge=0)
+    """Most that is taken from the log-odds of what was only just bought."""
+    category_share: float = Field(default=0.4, gt=0, le=1)
+    """Most that one category may have of a list, rounded up; what has no category counts towards none."""
+    context_weight: float = Field(default=0.5, ge=0)
+    """Weight of the moment of the list, in log-odds for each log ratio of its lift."""
+    purchases: int = Field(default=1, ge=0)
+    """A model has the word from so many purchases on; with fewer, what was looked at and what is trending has it."""
+
+    def most_of_category(self, k: int) -> int:
+        """How many products of one category a list of `k` may hold."""
+        return int(np.ceil(self.category_share * k - 1e-9))
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """A policy brought to a day's products and customers: every list, from whatever scores, goes through it."""
+
+    policy: Policy
+    barred: NDArray[np.bool_]
+    """Products that may be shown to nobody."""
+    category: Indices
+    """Category of each product, -1 for none."""
+    held: sparse.csr_matrix
+    """Types that each customer is not shown now (customers + 1 x types), in the rows of the rhythm."""
+    shift: sparse.csr_matrix
+    """What is added to the log-odds of each type, same shape; 0 where there is nothing to say."""
+    of_type: sparse.csr_matrix
+    """Which products are of which type (types x products)."""
+
+    def bar(self, scores: Scores, rows: Indices) -> Scores:
+        """Set to -inf, in place, what may not be shown; returns the scores.
+
+        Args:
+            scores: of any model (rows x products).
+            rows: rows of the rhythm, -1 for a customer it does not know.
+        """
+        scores[:, self.barred] = -np.inf
+        held = self.held[rows] @ self.of_type
+        scores[held.nonzero()] = -np.inf
+        return scores
+
+    def shifted(self, scores: Scores, rows: Indices) -> Scores:
+        """Put what is due forward, and what was just bought back, in place; scores are log-odds. Returns them."""
+        shift = (self.shift[rows] @ self.of_type).tocoo()
+        scores[shift.row, shift.col] += shift.data
+        return scores
+
+    def best(self, scores: Scores, k: int) -> tuple[Indices, Scores]:
+        """The `k` best of each row with at most so many of one category, as in `top_k`.
+
+        Taking products best first, and passing over those whose category is full, gives the best of each category up
+        to the cap, and of these the k best.
+        """
+        most, width = self.policy.most_of_category(k), scores.shape[1]
+        columns, best = top_k(scores, k)
+        todo = np.flatnonzero(self._beyond(columns, best, most).any(axis=1))
+        pool = k
+        while len(todo):
+            pool = min(pool * POOL, width)
+            ranked, values = top_k(scores[todo], pool)
+            ended = ~np.isfinite(values[:, -1]) | (pool == width)
+            values[self._beyond(ranked, values, most)] = -np.inf
+            kept = np.argsort(~np.isfinite(values), axis=1, kind="stable")[:, : best.shape[1]]
+            values = np.take_along_axis(values, kept, axis=1)
+            full = np.isfinite(values)
+            columns[todo], best[todo] = np.where(full, np.take_along_axis(ranked, kept, axis=1), 0), values
+            todo = todo[~(full.all(axis=1) | ended)]
+        return columns, best
+
+    def _beyond(self, columns: Indices, scores: Scores, most: int) -> NDArray[np.bool_]:
+        """Which places of ranked lists hold a product whose category has `most` before it."""
+        category = np.where(np.isfinite(scores), self.category[columns], -1)
+        order = np.argsort(category, axis=1, kind="stable")
+        grouped = np.take_along_axis(category, order, axis=1)
+        place = np.broadcast_to(np.arange(grouped.shape[1]), grouped.shape)
+        begins = np.ones(grouped.shape, bool)
+        begins[:, 1:] = grouped[:, 1:] != grouped[:, :-1]
+        first = np.maximum.accumulate(np.where(begins, place, 0), axis=1)
+        beyond = np.zeros(grouped.shape, bool)
+        np.put_along_axis(beyond, order, (place - first >= most) & (grouped >= 0), axis=1)
+        return beyond
+
+
+def allowance(policy: Policy, products: pl.DataFrame, candidates: pl.Series, rhythm: Rhythm) -> Allowance:
+    """Bring a policy to the candidates of a model, the catalogue they are in, and what their buyers bought lately."""
+    kind = rhythm.type_of(candidates)
+    known = np.flatnonzero(kind >= 0)
+    size = len(rhythm.rates), len(candidates)
+    return Allowance(
+        policy=policy,
+        barred=~recommendable(products, candidates),
+        category=_categories(products, candidates),
+        held=rhythm.held(policy.lasting_days),
+        shift=_shift(rhythm.progress, policy),
+        of_type=sparse.csr_matrix((np.ones(len(known), np.float32), (kind[known], known)), shape=size),
+    )
+
+
+def recommendable(products: pl.DataFrame, candidates: pl.Series) -> NDArray[np.bool_]:
+    """Which candidates may be shown: in the catalogue, not unavailable, not anything but goods.
+
+    Where there is no catalogue at all, every candidate may. What the catalogue leaves open counts as yes.
+    """
+    if products.is_empty():
+        return np.ones(len(candidates), bool)
+    flags = [pl.col(name).fill_null(True) for name in ("available", "merchandise") if name in products.columns]
+    sold = products.filter(*flags) if flags else products
+    return candidates.is_in(sold["product_id"].implode()).to_numpy()
+
+
+def in_log_odds(scores: Scores) -> Scores:
+    """Scores of a model that does not speak in log-odds, on a scale to which a policy and a moment can add theirs.
+
+    A row of counts, weights or shares (nothing below 0) becomes its log, so that what is added multiplies; another row
+    is standardised. The order of a row stays, and -inf too.
+    """
+    known = np.isfinite(scores)
+    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    least = np.where(known, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+    most = np.where(known, scores, 0).max(axis=1, keepdims=True, initial=0)
+    mean = np.where(known, scores, 0).sum(axis=1, keepdims=True) / count
+    spread = np.sqrt(np.square(np.where(known, scores - mean, 0)).sum(axis=1, keepdims=True) / count)
+    shares = (least >= 0) & (most > 0)
+    logs = np.log(np.where(known & shares, scores / np.where(most > 0, most, 1), 1) + FLOOR)
+    standard = (scores - mean) / np.where(spread > 0, spread, 1)
+    return np.where(known, np.where(shares, logs, standard), -np.inf).astype(np.float32)
+
+
+def _categories(products: pl.DataFrame, candidates: pl.Series) -> Indices:
+    if not {"product_id", "category"} <= set(products.columns):
+        return np.full(len(candidates), -1, np.int32)
+    named = products.select("product_id", "category").unique("product_id", keep="first", maintain_order=True)
+    found = candidates.alias("product_id").to_frame().join(named, "product_id", "left", maintain_order="left")
+    return (found["category"].rank("dense") - 1).cast(pl.Int32).fill_null(-1).to_numpy()
+
+
+def _shift(progress: sparse.csr_matrix, policy: Policy) -> sparse.csr_matrix:
+    """Log-odds by how far a purchase has come: least at once, most when it is usually repeated, nothing long after."""
+    shift = np.interp(progress.data, [0, 0.35, 0.7, 1.5, 4], [-policy.back, 0, policy.forward, policy.forward, 0])
+    return sparse.csr_matrix((shift.astype(np.float32), progress.indices, progress.indptr), shape=progress.shape)

@@ -1,0 +1,269 @@
+"""How long a purchase lasts, by product type and by customer, learned from gaps between purchases; no score lives here.
+
+A purchase starts a clock. The hazard of the next purchase of the type by the same customer is constant within bins of
+days (piecewise exponential survival; Kalbfleisch and Prentice 2002, ch. 4); gaps still open at the cut count with the
+days they have lasted. Types lend each other what few gaps cannot tell: all types, department, category, type.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy import sparse
+
+from cer_assets.recommend.interactions import Interactions, days_since_epoch
+from cer_assets.recommend.model import Indices, Settings
+
+logger = logging.getLogger(__name__)
+
+ENDS = np.array([1, 2, 3, 4, 5, 6, 7, 10, 14, 21, 28, 42, 56, 91, 182, 365])
+"""Last day of each bin of days since a purchase; a further bin holds all later days."""
+STARTS = np.concatenate([np.zeros(1), ENDS])
+LEVELS = ("department", "category", "type")
+"""Catalogue columns, coarse to fine, that say which products stand for each other, where there are such columns."""
+
+Floats = NDArray[np.float64]
+
+
+class RhythmSettings(Settings):
+    """What is believed before any gap has been seen."""
+
+    share: float = Field(default=0.1, gt=0, lt=1)
+    """A purchase is held back until this share of such purchases has been followed by another."""
+    lasting_days: float = Field(default=365.0, gt=0)
+    """How long a purchase is held back of a type that nobody has bought twice."""
+    repeats: float = Field(default=2.0, gt=0)
+    """Repurchases of a type that say as much about how long it lasts as that nobody would buy it twice."""
+    level_weight: float = Field(default=5.0, gt=0)
+    """Repurchases that say as much about a type's pace as the level above it does."""
+    shape_weight: float = Field(default=20.0, gt=0)
+    """Repurchases in a bin that say as much about it as the level above does."""
+    own_weight: float = Field(default=2.0, gt=0)
+    """Repurchases of one customer that say as much about their own pace as the type does."""
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """When customers buy a type again, as of a cut; `learn_rhythm` makes one.
+
+    A type is the products that share the catalogue's finest description; a product without any is a type of its own.
+    """
+
+    settings: RhythmSettings
+    types: pl.DataFrame
+    """product_id, type (its position): every product of the catalogue and of the purchases, by product_id."""
+    rates: Floats
+    """Hazard per day of the next purchase (types x bins)."""
+    customers: pl.Series
+    """customer_id of each row of the matrices, sorted; they have one row more, for a customer never seen."""
+    progress: sparse.csr_matrix
+    """How far each customer's purchase of each type has come: the hazard added up since, at the customer's own pace.
+    About 1 when it is bought again."""
+    pace: sparse.csr_matrix
+    """How many times as fast as its type's a customer's own hazard is; same pattern."""
+
+    def type_of(self, products: pl.Series) -> Indices:
+        """Type of each product_id, -1 for a product that is neither in the catalogue nor among the purchases."""
+        asked = products.alias("product_id").to_frame()
+        found = asked.join(self.types, on="product_id", how="left", maintain_order="left")
+        return found["type"].fill_null(-1).to_numpy().astype(np.int32)
+
+    def row_of(self, customers: pl.Series) -> Indices:
+        """Matrix row of each customer_id, -1 for one never seen."""
+        rows = self.customers.alias("customer_id").to_frame().with_row_index("row")
+        asked = customers.alias("customer_id").to_frame()
+        found = asked.join(rows, on="customer_id", how="left", maintain_order="left")
+        return found["row"].cast(pl.Int32).fill_null(-1).to_numpy()
+
+    def days(self, progress: float) -> Floats:
+        """Days after which a purchase of each type has come so far, for a customer of the type's own pace."""
+        added = _added(self.rates)
+        place = (added <= progress).sum(axis=1) - 1
+        row = np.arange(len(added))
+        return STARTS[place] + (progress - added[row, place]) / self.rates[row, place]
+
+    def held_days(self) -> Floats:
+        """Days for which a purchase of each type is held back, for a customer of the type's own pace."""
+        return self.days(self.threshold)
+
+    def typical_days(self) -> Floats:
+        """Days after which half of the purchases of each type have been followed by another."""
+        return self.days(float(np.log(2)))
+
+    def held(self, lasting_days: float = 0) -> sparse.csr_matrix:
+        """Types that a customer bought too lately to be shown them now, an entry of 1 each (customers + 1 x types).
+
+        Args:
+            lasting_days: what a customer is not held back from for so long is never held back.
+        """
+        kinds = np.arange(len(self.rates), dtype=np.int32)
+        by_then = _added_until(self.rates, kinds, np.full(len(kinds), lasting_days))
+        lasts = self.pace.data * by_then[self.pace.indices] <= self.threshold
+        held = (lasts & (self.progress.data < self.threshold)).astype(np.float32)
+        matrix = sparse.csr_matrix((held, self.pace.indices.copy(), self.pace.indptr.copy()), shape=self.pace.shape)
+        matrix.eliminate_zeros()
+        return matrix
+
+    @property
+    def threshold(self) -> float:
+        """The progress a purchase must have made to be shown again."""
+        return float(-np.log1p(-self.settings.share))
+
+
+def learn_rhythm(
+    interactions: Interactions, products: pl.DataFrame, as_of: date, settings: RhythmSettings | None = None
+) -> Rhythm:
+    """Hazards of every type, and how far every customer's purchases have come on the day `as_of`.
+
+    Args:
+        interactions: purchases before `as_of`. Of a lasting product few are sold: what is bought too rarely to be a
+            candidate belongs in here all the same.
+        products: the catalogue, product_id and of department, category, type whatever there is; it may be empty.
+        as_of: first day that is not read.
+        settings: what is believed beforehand.
+    """
+    settings = settings or RhythmSettings()
+    types, parents = _types(interactions.products, products)
+    rhythm_type = _position_of(types, interactions.products)
+    width = int(types["type"].max() or 0) + 1 if types.height else 0  # pyright: ignore[reportArgumentType]
+    row, kind, gap, open_ = _gaps(interactions, rhythm_type, width, days_since_epoch(as_of))
+    rates = _rates(kind, gap, open_, parents, settings)
+    progress, pace = _progress(row, kind, gap, open_, rates, settings.own_weight)
+    places, size = (row[open_], kind[open_]), (interactions.shape[0], width)
+    logger.info("rhythm: %s types, %s repurchases", width, int((~open_).sum()))
+    return Rhythm(
+        settings=settings,
+        types=types,
+        rates=rates,
+        customers=interactions.customers,
+        progress=sparse.csr_matrix((progress, places), size),
+        pace=sparse.csr_matrix((pace, places), size),
+    )
+
+
+def _types(bought: pl.Series, products: pl.DataFrame) -> tuple[pl.DataFrame, list[Indices]]:
+    """The type of every product, and each type's department and category; -1 where there is none."""
+    described = _described(bought, products)
+    itself = "product:" + pl.col("product_id")
+    finest = pl.coalesce(*(f"{level}:" + pl.col(level) for level in reversed(LEVELS)), itself)
+    coded = described.with_columns(kind=(finest.rank("dense") - 1).cast(pl.Int32))
+    usual = [pl.col(level).drop_nulls().mode().sort().first() for level in LEVELS[:2]]
+    of_type = coded.group_by("kind").agg(usual).sort("kind")
+    of_category = coded.group_by("category").agg(usual[0]).drop_nulls("category")
+    category = of_type["category"]
+    own = of_type.select("category", own="department")
+    joined = own.join(of_category, on="category", how="left", maintain_order="left")
+    inherited = joined.select(pl.coalesce("department", "own")).to_series()
+    return coded.select("product_id", type="kind").sort("product_id"), [_codes(inherited), _codes(category)]
+
+
+def _described(bought: pl.Series, products: pl.DataFrame) -> pl.DataFrame:
+    """product_id and all LEVELS, for what was bought and what the catalogue holds."""
+    ids = bought.cast(pl.String).alias("product_id").to_frame()
+    if not products.is_empty():
+        known = products.select("product_id", *(level for level in LEVELS if level in products.columns))
+        known = known.unique("product_id", keep="first", maintain_order=True)
+        ids = pl.concat([ids, known.select("product_id")]).unique().join(known, on="product_id", how="left")
+    absent = [pl.lit(None, pl.String).alias(level) for level in LEVELS if level not in ids.columns]
+    return ids.with_columns(absent).sort("product_id")
+
+
+def _codes(names: pl.Series) -> Indices:
+    return (names.rank("dense") - 1).cast(pl.Int32).fill_null(-1).to_numpy()
+
+
+def _position_of(types: pl.DataFrame, products: pl.Series) -> Indices:
+    asked = products.alias("product_id").to_frame().join(types, on="product_id", how="left", maintain_order="left")
+    return asked["type"].to_numpy().astype(np.int32)
+
+
+def _gaps(
+    interactions: Interactions, type_of: Indices, width: int, cut: int
+) -> tuple[Indices, Indices, Indices, NDArray[np.bool_]]:
+    """Row, type, days until the next purchase of that type, and whether it is still to come (then until the cut)."""
+    first = int(interactions.days.min(initial=cut))
+    span = cut - first + 1
+    pair = interactions.rows.astype(np.int64) * width + type_of[interactions.columns]
+    bought = np.unique(pair * span + (interactions.days - first))
+    pair, day = bought // span, (bought % span).astype(np.int32) + first
+    open_ = np.append(pair[1:] != pair[:-1], True)[: len(pair)]
+    following = np.append(day[1:], cut)[: len(day)]
+    gap = np.where(open_, cut, following) - day
+    return (pair // width).astype(np.int32), (pair % width).astype(np.int32), gap.astype(np.int32), open_
+
+
+def _rates(
+    kind: Indices, gap: Indices, open_: NDArray[np.bool_], parents: list[Indices], settings: RhythmSettings
+) -> Floats:
+    """Hazards per day (types x bins), each level shrunk to the one above it."""
+    department, category = parents
+    width, bins = len(category), len(STARTS)
+    # An open gap was not over on the eve of the cut; the cut itself is not read.
+    lasted = gap - open_
+    place = _bin(lasted)
+    ended = np.bincount(kind * bins + place, minlength=width * bins).reshape(width, bins)
+    rest = np.bincount(kind * bins + place, lasted - STARTS[place], width * bins).reshape(width, bins)
+    later = ended[:, ::-1].cumsum(axis=1)[:, ::-1] - ended
+    at_risk = rest + later * np.diff(STARTS, append=STARTS[-1]).astype(np.float64)
+    again = np.bincount((kind * bins + place)[~open_], minlength=width * bins).reshape(width, bins).astype(np.float64)
+    lasting = -np.log1p(-settings.share) / settings.lasting_days
+    prior = _shrunk(again.sum(axis=0, keepdims=True), at_risk.sum(axis=0, keepdims=True), lasting, settings)
+    above = np.broadcast_to(prior, (width, bins))
+    for level in (department, category):
+        above = np.where(level[:, None] >= 0, _of_level(level, again, at_risk, above, settings), above)
+    repeats = again.sum(axis=1, keepdims=True)
+    known = repeats / (repeats + settings.repeats)
+    return _shrunk(again, at_risk, known * above + (1 - known) * lasting, settings)
+
+
+def _of_level(level: Indices, again: Floats, at_risk: Floats, above: Floats, settings: RhythmSettings) -> Floats:
+    """Hazards of each type's group on some level (types x bins); what is -1 has no group, and any hazards."""
+    member = level >= 0
+    groups = int(level.max(initial=-1)) + 1
+    total = np.zeros((4, groups, again.shape[1]))
+    for sums, figures in zip(total, (again, at_risk, above, np.ones_like(above)), strict=True):
+        np.add.at(sums, level[member], figures[member])
+    repeats, days, prior, size = total
+    hazards = np.ones_like(again)
+    hazards[member] = _shrunk(repeats, days, prior / size, settings)[level[member]]
+    return hazards
+
+
+def _shrunk(again: Floats, at_risk: Floats, prior: Floats | float, settings: RhythmSettings) -> Floats:
+    """Repurchases over days at risk, the pace shrunk to the prior's first, then each bin to what it lets expect."""
+    expected = (at_risk * prior).sum(axis=1, keepdims=True)
+    pace = (again.sum(axis=1, keepdims=True) + settings.level_weight) / (expected + settings.level_weight)
+    return (again + settings.shape_weight) / (at_risk + settings.shape_weight / (pace * prior))
+
+
+def _progress(
+    row: Indices, kind: Indices, gap: Indices, open_: NDArray[np.bool_], rates: Floats, own_weight: float
+) -> tuple[Floats, Floats]:
+    """Hazard added up since the last purchase of each customer and type, and their pace (Gamma-Poisson frailty)."""
+    added = _added_until(rates, kind, gap)
+    last = np.flatnonzero(open_)
+    first = np.concatenate([[0], last[:-1] + 1]).astype(np.int64)
+    lived = np.add.reduceat(added, first) if len(last) else np.empty(0)
+    pace = (last - first + own_weight) / (lived + own_weight)
+    return added[last] * pace, pace
+
+
+def _bin(days: NDArray[np.integer] | Floats) -> Indices:
+    return np.searchsorted(ENDS, days, side="left").astype(np.int32)
+
+
+def _added(rates: Floats) -> Floats:
+    """Hazard added up until each bin begins (types x bins)."""
+    added = np.zeros_like(rates)
+    np.cumsum(rates[:, :-1] * np.diff(STARTS), axis=1, out=added[:, 1:])
+    return added
+
+
+def _added_until(rates: Floats, kind: Indices, days: NDArray[np.integer] | Floats) -> Floats:
+    """Hazard added up over some days of some types."""
+    place = _bin(days)
+    return _added(rates)[kind, place] + rates[kind, place] * (days - STARTS[place])
