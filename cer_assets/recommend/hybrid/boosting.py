@@ -1,0 +1,120 @@
+"""Boosted trees on many rows: grown by scikit-learn, kept as arrays, read by scikit-learn's own compiled loop."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
+from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+from threadpoolctl import threadpool_limits
+
+from cer_assets.recommend.model import Scores, Settings
+
+NO_CATEGORIES = np.zeros((0, 8), np.uint32)
+SLICE = 50_000
+"""Rows read at a time: scikit-learn wants them in double precision."""
+
+
+class TreeSettings(Settings):
+    """How trees are grown (Friedman 2001, Greedy function approximation)."""
+
+    trees: int = Field(default=250, ge=1)
+    learning_rate: float = Field(default=0.06, gt=0)
+    leaves: int = Field(default=31, ge=2)
+    """Leaves of a tree, at most."""
+    examples_a_leaf: int = Field(default=100, ge=1)
+    """Fewest examples of a leaf."""
+    l2: float = Field(default=10.0, ge=0)
+    """Pull of a leaf towards nothing."""
+    features: float = Field(default=0.3, gt=0, le=1)
+    """Share of the features a question is chosen from."""
+    seed: int = 0
+    """Of that draw."""
+
+
+@dataclass(frozen=True)
+class Boosting:
+    """log odds = base + sum over trees of the value of the leaf a row falls into."""
+
+    nodes: NDArray[np.void]
+    """Nodes of all trees, one tree after the other; children are counted from their tree's first node."""
+    sizes: NDArray[np.int64]
+    """Nodes of each tree."""
+    base: float
+    """Log odds before the first question."""
+    features: int
+    """Number of features it reads."""
+
+    @classmethod
+    def grow(
+        cls, X: Scores, y: NDArray[np.bool_], weights: NDArray[np.floating] | None, settings: TreeSettings
+    ) -> Self:
+        """Grow trees on the log likelihood.
+
+        Args:
+            X: features (n x f), nan for not known.
+            y: outcome (n); both must occur.
+            weights: of the rows (n).
+            settings: how.
+        """
+        grower = HistGradientBoostingClassifier(
+            max_iter=settings.trees,
+            learning_rate=settings.learning_rate,
+            max_leaf_nodes=settings.leaves,
+            min_samples_leaf=settings.examples_a_leaf,
+            l2_regularization=settings.l2,
+            max_features=settings.features,
+            early_stopping=False,  # pyright: ignore[reportArgumentType]  # typed as its default, 'auto'
+            random_state=settings.seed,
+        )
+        # scikit-learn stumbles over a feature that is never known; as a constant it is never asked for.
+        silent = np.isnan(X).all(axis=0)
+        with threadpool_limits(1):  # sums over more threads come out differently each time
+            grower.fit(np.where(silent, np.float32(0), X) if silent.any() else X, y, weights)
+        # The only place where scikit-learn keeps its trees.
+        grown: Any = [stage[0].nodes for stage in grower._predictors]  # pyright: ignore
+        base = float(np.ravel(grower._baseline_prediction)[0])  # pyright: ignore
+        return cls(np.concatenate(grown), np.array([len(tree) for tree in grown]), base, X.shape[1])
+
+    def log_odds(self, X: Scores) -> NDArray[np.float64]:
+        """Log odds of each row (n), X as it was grown on (n x f)."""
+        result = np.full(len(X), self.base)
+        ends = np.cumsum(self.sizes)
+        trees = [
+            TreePredictor(np.ascontiguousarray(self.nodes[end - size : end]), NO_CATEGORIES, NO_CATEGORIES)
+            for end, size in zip(ends, self.sizes, strict=True)
+        ]
+        places = np.zeros(self.features, np.uint32)
+        for start in range(0, len(X), SLICE):
+            rows = np.ascontiguousarray(X[start : start + SLICE], np.float64)
+            for tree in trees:
+                result[start : start + SLICE] += tree.predict(rows, NO_CATEGORIES, places, 1)
+        return result
+
+    def weight_of_features(self) -> NDArray[np.float64]:
+        """Share of the gain of all questions that each feature brought (f)."""
+        asked = self.nodes["is_leaf"] == 0
+        gain = np.bincount(self.nodes["feature_idx"][asked], self.nodes["gain"][asked], minlength=self.features)
+        return gain / max(gain.sum(), 1e-12)
+
+    def as_bytes(self) -> bytes:
+        """Arrays as `npz` without pickle; the same trees give the same bytes."""
+        kept: dict[str, Any] = {name: self.nodes[name] for name in PREDICTOR_RECORD_DTYPE.names}
+        file = io.BytesIO()
+        np.savez(file, sizes=self.sizes, base=np.array(self.base), features=np.array(self.features), **kept)
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """The trees that `as_bytes` wrote."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            kept: Mapping[str, NDArray[Any]] = arrays
+            nodes: NDArray[Any] = np.zeros(len(kept["value"]), PREDICTOR_RECORD_DTYPE)
+            for name in PREDICTOR_RECORD_DTYPE.names:
+                nodes[name] = kept[name]
+            return cls(nodes, kept["sizes"], float(kept["base"]), int(kept["features"]))

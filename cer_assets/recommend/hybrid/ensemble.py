@@ -1,0 +1,165 @@
+"""One list from all families: by what a ranker learned, or by their weighed mean where it could learn nothing."""
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field
+
+from cer_assets.recommend.context import ANYTIME, Context, ContextLift
+from cer_assets.recommend.families import all_families
+from cer_assets.recommend.hybrid.candidates import Candidates, CandidateSettings, blocks_of, candidates, standardised
+from cer_assets.recommend.hybrid.features import Features
+from cer_assets.recommend.hybrid.ranker import Ranker
+from cer_assets.recommend.interactions import Interactions
+from cer_assets.recommend.model import Explanation, Indices, Recommender, Scores, Settings, Voice
+
+USUAL_ODDS = -3.0
+"""Log odds that a mean candidate is bought, for a customer no ranker can judge: about one in twenty."""
+
+
+class HybridSettings(Settings):
+    """How families are weighed where no ranker was learned, and for whom nothing was bought."""
+
+    weights: dict[str, float] = Field(default={"tifu_knn": 1.0, "als_global": 0.15, "ease": 0.15, "trending": 0.02})
+    """Weight of each family's standardised scores; a family that is not there is left out. The last orders the rest."""
+    newcomer_weights: dict[Voice, float] = Field(default={Voice.CONTENT: 1.0, Voice.TREND: 0.25})
+    """The same by voice, for customers without a purchase: what is like what they looked at, then what sells."""
+    context_weight: float = Field(default=1.0, ge=0)
+    """Weight of a product's log lift in the moment a list is shown in."""
+
+
+class Hybrid(Recommender):
+    """Every family's candidates in one order.
+
+    With a ranker the score of a candidate is the log odds (natural) that it is bought in the days ahead; all other
+    products score -inf. Without one it is the families' standardised scores, weighed, over every product.
+    """
+
+    voice: ClassVar[Voice] = Voice.REPEAT
+
+    def __init__(
+        self,
+        ranker: Ranker | None = None,
+        settings: HybridSettings | None = None,
+        families: Callable[[], dict[str, Recommender]] = all_families,
+        name: str = "hybrid",
+    ):
+        self.name = name
+        self.ranker = ranker
+        self.settings: HybridSettings = settings or HybridSettings()
+        self._families = families
+
+    def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
+        """Fit every family afresh, and count the features."""
+        fitted = {name: model.fit(interactions, products, as_of) for name, model in self._families().items()}
+        return self.over(fitted, interactions, products, as_of)
+
+    def over(
+        self, fitted: Mapping[str, Recommender], interactions: Interactions, products: pl.DataFrame, as_of: date
+    ) -> Self:
+        """Rank with families that were fitted elsewhere on the same interactions."""
+        self.interactions_ = interactions
+        self.fitted_ = dict(sorted(fitted.items()))
+        self.lift_ = ContextLift().fit(interactions, products, as_of)
+        self.features_ = Features(interactions, products, as_of) if self.ranker is not None else None
+        self.bought_ = np.bincount(interactions.rows, minlength=interactions.shape[0])
+        return self
+
+    def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
+        """Log odds of each candidate, -inf for all other products; where nothing is known, the weighed families."""
+        return self._score(rows, context, "window")
+
+    def score_new(self, rows: Indices, context: Context = ANYTIME) -> Scores:
+        """The same for a list of nothing but what the customer never bought: log odds by the head learned for that."""
+        return self._score(rows, context, "new")
+
+    def explain(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Explanation:
+        """The family that ranks each product highest, its voice, and what stands behind it by that family.
+
+        What the customer bought before is explained by a family of repeat purchases, anything else by another one; by
+        what is popular only where no family says something of the customer's own.
+        """
+        source = np.full(columns.shape, self.name, dtype=object)
+        voice = np.full(columns.shape, Voice.TREND.value, dtype=object)
+        behind = np.full(columns.shape, -1, np.int32)
+        for start, block in blocks_of(rows, len(self.interactions_.products), len(self.fitted_)):
+            part = slice(start, start + len(block))
+            found = candidates(self.fitted_, block, self._candidates())
+            speaker = self._speakers(found, block, columns[part])
+            for number, name in enumerate(found.families):
+                mine = speaker == number
+                asked = mine.any(axis=1)
+                if not asked.any():
+                    continue
+                said = self.fitted_[name].explain(block[asked], columns[part][asked], titles)
+                for kept, given in ((source, said.source), (voice, said.voice), (behind, said.behind)):
+                    kept[part][mine] = given[mine[asked]]
+        return Explanation(source, voice, behind)
+
+    def card(self) -> dict[str, Any]:
+        """The ranker's card, and how families are weighed without it."""
+        learned = {} if self.ranker is None else {"ranker": self.ranker.card()}
+        return super().card() | {"families": sorted(self._families())} | learned
+
+    def _candidates(self) -> CandidateSettings:
+        return CandidateSettings() if self.ranker is None else self.ranker.settings.candidates
+
+    def _score(self, rows: Indices, context: Context, goal: str) -> Scores:
+        scores = np.full((len(rows), len(self.interactions_.products)), -np.inf, np.float32)
+        for start, block in blocks_of(rows, scores.shape[1], len(self.fitted_)):
+            part = scores[start : start + len(block)]
+            known = self.bought_[block] > 0
+            if self.ranker is None or self.features_ is None:
+                part[known] = self._weighed(block[known], self.settings.weights)
+            elif known.any():
+                found = candidates(self.fitted_, block[known], self.ranker.settings.candidates)
+                odds = np.full((int(known.sum()), scores.shape[1]), -np.inf, np.float32)
+                odds[found.places, found.columns] = self.ranker.log_odds(self.features_.of(found), goal)
+                part[known] = odds
+            if not known.all():
+                part[~known] = self._weighed(block[~known], self._newcomer_weights())
+        lift = self.lift_.lift(context)
+        if lift.any():
+            scores += np.float32(self.settings.context_weight) * lift
+        return scores
+
+    def _newcomer_weights(self) -> dict[str, float]:
+        weights = self.settings.newcomer_weights
+        return {name: weights[model.voice] for name, model in self.fitted_.items() if model.voice in weights}
+
+    def _weighed(self, rows: Indices, weights: Mapping[str, float]) -> Scores:
+        """Weighed sum of the families' standardised scores; a family that is silent of a product puts it last."""
+        total = np.full((len(rows), len(self.interactions_.products)), USUAL_ODDS, np.float32)
+        heard = np.zeros(total.shape, bool)
+        for name in sorted(set(weights) & set(self.fitted_)):
+            z = standardised(self.fitted_[name].score(rows))
+            silent = np.isnan(z)
+            least = np.where(silent, np.inf, z).min(axis=1, initial=np.inf, keepdims=True)
+            z = np.where(silent, np.where(np.isfinite(least), least, 0), z)
+            total += np.float32(weights[name]) * z
+            heard |= ~silent
+        total[~heard] = -np.inf
+        return total
+
+    def _speakers(self, found: Candidates, block: Indices, columns: Indices) -> NDArray[np.int64]:
+        """Number of the family that speaks most for each product (rows x k), -1 where none does."""
+        width = len(self.interactions_.products)
+        keys = found.places.astype(np.int64) * width + found.columns
+        wanted = np.arange(len(block))[:, None] * width + columns
+        at = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
+        if not len(keys):
+            return np.full(columns.shape, -1)
+        place = np.where((keys[at] == wanted)[:, :, None], found.ranks[at], np.nan)
+        own = self.interactions_.counts()[np.repeat(block, columns.shape[1]), columns.ravel()]
+        own = np.asarray(own).reshape(columns.shape) > 0
+        voices = np.array([self.fitted_[name].voice for name in found.families])
+        repeat, trend = voices == Voice.REPEAT, voices == Voice.TREND
+        # What says nothing of the customer comes after everything that does.
+        place = place + np.where(trend, np.float32(width), np.float32(0))
+        place = np.where(own[:, :, None] == repeat, place, np.nan)
+        best = np.where(np.isnan(place), np.inf, place)
+        return np.where(np.isfinite(best).any(axis=2), best.argmin(axis=2), -1)

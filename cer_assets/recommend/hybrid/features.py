@@ -1,0 +1,134 @@
+"""What is known of each candidate at the cut, as a table of numbers; what becomes of it is learned elsewhere."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from cer_assets.recommend.evaluate import Targets
+from cer_assets.recommend.hybrid.candidates import Candidates
+from cer_assets.recommend.hybrid.ledger import Columns, Ints, Ledger
+from cer_assets.recommend.hybrid.own import OwnPurchases
+from cer_assets.recommend.hybrid.returns import Returns
+from cer_assets.recommend.hybrid.shop import Customers, Products
+from cer_assets.recommend.hybrid.tastes import Taste, kinds_of
+from cer_assets.recommend.interactions import Interactions
+from cer_assets.recommend.model import Indices, Scores
+
+GOALS = {"window": "A", "basket": "B", "new": "C"}
+"""What a ranker may be asked to put first, and the protocol whose targets those are."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Pairs of a customer and a candidate with their features, and what became of them where that is known."""
+
+    rows: Indices
+    """Matrix row of each pair (n), rising."""
+    columns: Indices
+    """Its product (n)."""
+    X: Scores
+    """Features (n x f), nan for what is not known."""
+    names: tuple[str, ...]
+    """What each feature is."""
+    bought: NDArray[np.bool_]
+    """Whether the customer had bought the product before the cut (n)."""
+    labels: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
+    """By goal, whether the pair is what it asks for (n); empty where that is not known."""
+    weights: NDArray[np.float32] | None = None
+    """How many pairs each stands for (n); none: one."""
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.columns)
+
+    def labelled(self, wanted: Mapping[str, Targets]) -> "Examples":
+        """The same pairs with what became of them, from the targets per protocol."""
+        cells = {goal: wanted[protocol].cells for goal, protocol in GOALS.items()}
+        width = wanted["A"].width
+        own = self.rows.astype(np.int64) * width + self.columns
+        labels = {goal: np.isin(own, cell, assume_unique=False) for goal, cell in cells.items()}
+        return Examples(self.rows, self.columns, self.X, self.names, self.bought, labels, self.weights)
+
+    def taken(self, which: Ints | NDArray[np.bool_], weights: NDArray[np.float32] | None = None) -> "Examples":
+        """Some of the pairs."""
+        own = self.weights[which] if weights is None and self.weights is not None else weights
+        labels = {goal: label[which] for goal, label in self.labels.items()}
+        return Examples(
+            self.rows[which], self.columns[which], self.X[which], self.names, self.bought[which], labels, own
+        )
+
+    def weights_or_one(self) -> NDArray[np.float32]:
+        """How many pairs each stands for (n)."""
+        return np.ones(len(self), np.float32) if self.weights is None else self.weights
+
+    def aligned(self, names: Sequence[str]) -> Scores:
+        """Features in the order of `names`, nan for those that are not here."""
+        if tuple(names) == self.names:
+            return self.X
+        at = {name: number for number, name in enumerate(self.names)}
+        result = np.full((len(self), len(names)), np.nan, np.float32)
+        for number, name in enumerate(names):
+            if name in at:
+                result[:, number] = self.X[:, at[name]]
+        return result
+
+    @classmethod
+    def together(cls, parts: Sequence["Examples"]) -> "Examples":
+        """Blocks of one window one after the other."""
+        weights = [part.weights for part in parts if part.weights is not None]
+        return cls(
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.columns for part in parts]),
+            np.concatenate([part.X for part in parts]),
+            parts[0].names,
+            np.concatenate([part.bought for part in parts]),
+            {goal: np.concatenate([part.labels[goal] for part in parts]) for goal in parts[0].labels},
+            np.concatenate(weights) if len(weights) == len(parts) else None,
+        )
+
+
+class Features:
+    """Everything that was known at a cut, counted once; `of` looks it up for a block of candidates."""
+
+    def __init__(self, interactions: Interactions, products: pl.DataFrame, as_of: date):
+        self._ledger = Ledger(interactions, as_of)
+        kinds = kinds_of(interactions.products, products)
+        self._own = OwnPurchases(self._ledger)
+        self._products = Products(self._ledger, products)
+        self._customers = Customers(self._ledger)
+        self._tastes = [Taste(name, kind, self._ledger, self._products.price) for name, kind in kinds.items()]
+        self._returns = Returns(self._ledger, kinds)
+        self._traits = {
+            f"trait {name}": _codes(interactions.trait(name))
+            for name in interactions.traits.columns
+            if name != "customer_id"
+        }
+
+    def of(self, found: Candidates) -> Examples:
+        """Features of each pair; those that a family says come first."""
+        rows = np.where(found.rows < 0, self._ledger.customers - 1, found.rows).astype(np.int64)
+        columns = found.columns.astype(np.int64)
+        known: Columns = {}
+        for number, name in enumerate(found.families):
+            known[f"{name} score"] = found.scores[:, number]
+            known[f"{name} rank"] = found.ranks[:, number]
+        known |= self._own.of(rows, columns) | self._products.of(columns) | self._customers.of(rows)
+        for taste in self._tastes:
+            known |= taste.of(rows, columns)
+        known |= self._returns.of(rows, columns)
+        known |= {name: codes[rows] for name, codes in self._traits.items()}
+        X = np.empty((len(columns), len(known)), np.float32)
+        for number, values in enumerate(known.values()):
+            X[:, number] = values
+        return Examples(found.rows, found.columns, X, tuple(known), self._ledger.find(rows, columns)[1])
+
+
+def _codes(values: NDArray[np.object_]) -> NDArray[np.float32]:
+    """A number for each text that is the same in every window, whatever else occurs there; nan for none."""
+    texts = {value: zlib.crc32(str(value).encode()) % 65_521 for value in set(values.tolist()) if value is not None}
+    return np.array([texts.get(value, np.nan) for value in values.tolist()], np.float32)

@@ -1,0 +1,214 @@
+"""What makes a customer buy a candidate, learned on earlier windows; where candidates come from lives elsewhere."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field
+
+from cer_assets.recommend.evaluate import targets
+from cer_assets.recommend.families import all_families
+from cer_assets.recommend.hybrid.boosting import Boosting, TreeSettings
+from cer_assets.recommend.hybrid.candidates import CandidateSettings, blocks_of, candidates
+from cer_assets.recommend.hybrid.features import Examples, Features
+from cer_assets.recommend.interactions import Interactions
+from cer_assets.recommend.model import Recommender, Settings
+
+logger = logging.getLogger(__name__)
+
+
+class WindowSettings(Settings):
+    """Which past windows a ranker learns from."""
+
+    days: int = Field(default=28, ge=1)
+    """Length of a window."""
+    windows: int = Field(default=4, ge=1)
+    """Windows, each as long before the next; the last ends the day before the cut."""
+    fewest_days: int = Field(default=56, ge=1)
+    """A window is left out where less time than this lies before it."""
+    customers: int = Field(default=5_000, ge=1)
+    """Customers of a window that are learned from; of more than that a sample is drawn."""
+    others: float = Field(default=6.0, gt=0)
+    """Candidates that were not bought for each that was: of more than that a sample stands for all."""
+    seed: int = 0
+    """Of both samples."""
+
+
+class RankerSettings(Settings):
+    """How a ranker learns."""
+
+    window: TreeSettings = TreeSettings()
+    """Trees for what is bought in the window."""
+    new: TreeSettings = TreeSettings(trees=150, leaves=15)
+    """Trees for what is bought for the first time."""
+    candidates: CandidateSettings = CandidateSettings()
+    windows: WindowSettings = WindowSettings()
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """Boosted trees per goal over the features of candidates.
+
+    The head `window` orders a list: what is bought in the days ahead. The head `new` orders what the customer never
+    bought among itself, where a list holds nothing else.
+    """
+
+    names: tuple[str, ...]
+    """Features in the order the trees know them."""
+    heads: Mapping[str, Boosting]
+    """By goal."""
+    settings: RankerSettings
+    learned_on: Mapping[str, int]
+    """Examples, and how many of them were bought, by window."""
+
+    @classmethod
+    def learn(cls, windows: Sequence[Examples], settings: RankerSettings | None = None) -> Self:
+        """Learn from candidates of earlier windows and what became of them.
+
+        Args:
+            windows: labelled examples of each window.
+            settings: how.
+
+        Raises:
+            ValueError: there is nothing to learn from: no window, or none in which a candidate was bought.
+        """
+        settings = settings or RankerSettings()
+        bought = sum(int(window.labels["window"].sum()) for window in windows)
+        if not bought:
+            raise ValueError("a ranker needs at least one window in which a candidate was bought")
+        names = windows[0].names
+        X = np.concatenate([window.aligned(names) for window in windows])
+        weights = np.concatenate([window.weights_or_one() for window in windows])
+        new = ~np.concatenate([window.bought for window in windows])
+        label = {goal: np.concatenate([window.labels[goal] for window in windows]) for goal in ("window", "new")}
+        heads = {"window": Boosting.grow(X, label["window"], weights, settings.window)}
+        if label["new"][new].any() and not label["new"][new].all():
+            heads["new"] = Boosting.grow(X[new], label["new"][new], weights[new], settings.new)
+        logger.info("ranker learned from %s examples, %s bought", len(X), bought)
+        return cls(names, heads, settings, {"windows": len(windows), "examples": len(X), "bought": bought})
+
+    def log_odds(self, examples: Examples, goal: str = "window") -> NDArray[np.float32]:
+        """Natural log of the odds that each pair is bought (n); of a goal never learned those of `window`."""
+        head = self.heads.get(goal, self.heads["window"])
+        return head.log_odds(examples.aligned(self.names)).astype(np.float32)
+
+    def weight_of_features(self, goal: str = "window") -> dict[str, float]:
+        """Share of the gain that each feature brought, most first."""
+        gain = self.heads[goal].weight_of_features()
+        order = np.argsort(-gain, kind="stable")
+        return {self.names[at]: round(float(gain[at]), 5) for at in order if gain[at] > 0}
+
+    def files(self) -> dict[str, bytes]:
+        """Trees, names and settings; the same ranker gives the same bytes, and nothing in them tells of a customer."""
+        about = {
+            "names": list(self.names),
+            "settings": self.settings.model_dump(mode="json"),
+            "learned_on": dict(self.learned_on),
+        }
+        trees = {f"{goal}.npz": self.heads[goal].as_bytes() for goal in sorted(self.heads)}
+        return trees | {"ranker.json": json.dumps(about, indent=1, sort_keys=True).encode()}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Self:
+        """The ranker that `files` wrote."""
+        about = json.loads(files["ranker.json"])
+        heads = {
+            name.removesuffix(".npz"): Boosting.from_bytes(content)
+            for name, content in sorted(files.items())
+            if name.endswith(".npz")
+        }
+        settings = RankerSettings.model_validate(about["settings"])
+        return cls(tuple(about["names"]), heads, settings, about["learned_on"])
+
+    def card(self) -> dict[str, Any]:
+        """Settings, what was learned from, and the features that say most."""
+        return {
+            "settings": self.settings.model_dump(mode="json"),
+            "learned_on": dict(self.learned_on),
+            "features": {goal: dict(list(self.weight_of_features(goal).items())[:20]) for goal in sorted(self.heads)},
+        }
+
+
+History = Callable[[date], Interactions]
+"""Interactions before a cut: with the traits of that day, without whoever may not be used."""
+
+
+def learn(
+    history: History,
+    order_lines: pl.DataFrame,
+    products: pl.DataFrame,
+    as_of: date,
+    settings: RankerSettings | None = None,
+    families: Callable[[], dict[str, Recommender]] = all_families,
+) -> Ranker | None:
+    """Learn a ranker from the windows before `as_of`, every family fitted afresh for each.
+
+    Args:
+        history: interactions before a cut.
+        order_lines: customer_id, product_id, quantity, amount, ordered_on, merchandise; none from `as_of` on is read.
+        products: the catalogue.
+        as_of: first day that is not read.
+        settings: windows, candidates and trees.
+        families: makes the families.
+
+    Returns:
+        None where there is too little history for a window in which anything was bought.
+    """
+    settings = settings or RankerSettings()
+    past = order_lines.filter(pl.col("ordered_on") < as_of)
+    first = past["ordered_on"].min()
+    found: list[Examples] = []
+    for number in range(1, settings.windows.windows + 1):
+        cut = as_of - timedelta(days=settings.windows.days * number)
+        if not isinstance(first, date) or (cut - first).days < settings.windows.fewest_days:
+            break
+        window = examples(history(cut), past, products, cut, settings, families())
+        if window is not None:
+            found.append(window)
+    if not any(window.labels["window"].any() for window in found):
+        return None
+    return Ranker.learn(found, settings)
+
+
+def examples(
+    history: Interactions,
+    order_lines: pl.DataFrame,
+    products: pl.DataFrame,
+    cut: date,
+    settings: RankerSettings,
+    families: Mapping[str, Recommender],
+) -> Examples | None:
+    """Candidates of the customers who bought in the window from `cut` on, and what became of them; None for nobody.
+
+    All that were bought are there, and a sample of the others, each standing for as many as its weight.
+    """
+    wanted = targets(order_lines, history, cut, settings.windows.days)
+    rows = wanted["A"].rows
+    if not len(rows):
+        return None
+    drawn = np.random.default_rng(settings.windows.seed)
+    if len(rows) > settings.windows.customers:
+        rows = np.sort(drawn.choice(rows, settings.windows.customers, replace=False))
+    fitted = {name: model.fit(history, products, cut) for name, model in families.items()}
+    features = Features(history, products, cut)
+    found: list[Examples] = []
+    for _, block in blocks_of(rows, len(history.products), len(fitted)):
+        whole = features.of(candidates(fitted, block, settings.candidates)).labelled(wanted)
+        found.append(_sample(whole, settings.windows.others, drawn))
+    result = Examples.together(found)
+    bought = int(result.labels["window"].sum())
+    logger.info("window from %s: %s customers, %s examples, %s bought", cut, len(rows), len(result), bought)
+    return result
+
+
+def _sample(whole: Examples, others: float, drawn: np.random.Generator) -> Examples:
+    bought = whole.labels["window"]
+    share = min(1.0, others * max(int(bought.sum()), 1) / max(int((~bought).sum()), 1))
+    kept = bought | (drawn.random(len(whole)) < share)
+    return whole.taken(kept, np.where(bought[kept], 1.0, 1 / share).astype(np.float32))
