@@ -1,18 +1,339 @@
-"""Which models meet in the backtest, and the backtest itself; metrics and models live elsewhere."""
+"""Rolling origins: every recommender fitted before a cut and judged after it, the challenger beside the champion."""
 
 import logging
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
-from datetime import date
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import reduce
+from time import perf_counter
+from typing import Any
 
 import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
 
-from cer_assets.recommend.evaluate import EVALUATION, evaluate, targets
+from cer_assets.recommend.champion import Champion, Ensemble, Ranker
+from cer_assets.recommend.evaluate import EVALUATION, Judged, Targets, evaluate, figures, judge, of_some, targets
 from cer_assets.recommend.families import all_families
+from cer_assets.recommend.families.als import AlsByBucket
 from cer_assets.recommend.hybrid.blend import Blend
 from cer_assets.recommend.interactions import Interactions, interactions
+from cer_assets.recommend.leakage import FOUND, leaks
 from cer_assets.recommend.model import Recommender
+from cer_assets.recommend.promotion import BASELINES, Verdict, best_of, verdict
 
 logger = logging.getLogger(__name__)
+
+CHAMPION = "champion"
+"""The name under which the recommender in use is judged."""
+SECONDS = {"cut": pl.Date, "model": pl.String, "fit": pl.Float64, "judge": pl.Float64}
+"""How long each model took, by the clock."""
+Families = Callable[[], Mapping[str, Recommender]]
+
+
+class BacktestSettings(BaseModel):
+    """Which past is judged, and on how much of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    days: int = Field(default=28, ge=1)
+    """Length of a window, and from one cut to the next."""
+    origins: int = Field(default=1, ge=1)
+    """Cuts that are judged; the newest lies `days` before the end."""
+    training_windows: int = Field(default=3, ge=0)
+    """Windows before each that the ranking over all families learns from."""
+    min_customers: int = Field(default=10, ge=1)
+    """A product is a candidate once this many customers have bought it."""
+    most_customers: int = Field(default=20_000, ge=1)
+    """Customers judged at an origin; of more than that a sample is drawn."""
+    k: int = Field(default=10, ge=1)
+    """Length of a list."""
+    resamples: int = Field(default=200, ge=1)
+    """Bootstrap resamples of the customers behind an interval of the table."""
+    seed: int = 0
+    """Of the sample and of the resamples."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What recommenders are made from, with all that is known of it by now: what a past day knew is cut out of it."""
+
+    order_lines: pl.DataFrame
+    """basket_id, line, customer_id, product_id, quantity, amount, discount, ordered_at, ordered_on, merchandise."""
+    traits: Callable[[date], pl.DataFrame] | None = None
+    """customer_id, bucket and the like of each customer as they would have been known before a cut."""
+    products: pl.DataFrame = field(default_factory=pl.DataFrame)
+    """The catalogue as it is now."""
+    events: pl.DataFrame | None = None
+    """customer_id, product_id, kind, occurred_at."""
+    weather: pl.DataFrame | None = None
+    """day, temperature, rain."""
+    withdrawn: pl.Series | None = None
+    """customer_ids that must not be used."""
+
+    def before(self, cut: date, min_customers: int = 10) -> Interactions:
+        """What was known before a cut."""
+        return interactions(
+            self.order_lines,
+            cut,
+            min_customers,
+            self.withdrawn,
+            events=self.events,
+            traits=self.traits(cut) if self.traits is not None else None,
+            weather=self.weather,
+        )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What came of one cut."""
+
+    cut: date
+    judged: Judged
+    """Where the cut is not to be judged, only what the families are worth under protocol A."""
+    ranker: Ranker | None
+    """What the ranking over all families had learned on the windows before the cut."""
+    seconds: pl.DataFrame
+    """SECONDS."""
+    leaks: pl.DataFrame
+    """Rows of `leaks`."""
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """What every recommender would have been worth."""
+
+    evaluation: pl.DataFrame
+    """Rows of `recommend.evaluation`."""
+    judged: tuple[Judged, ...]
+    """The origins, oldest first, customer by customer."""
+    seconds: pl.DataFrame
+    """SECONDS; not the same in every run, so for people only."""
+    leaks: pl.DataFrame
+    """cut, leak, rows: how much of the test days was known before. None may be more than nothing."""
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """What became of a challenger."""
+
+    champion: Champion
+    """Whose lists are shown from now on: the challenger where it was promoted, else the one before."""
+    changed: bool
+    """Whether that is another than before."""
+    why: str
+    """A sentence for people."""
+    ranker: Ranker | None
+    """What the challenger learned, promoted or not; None where there were not enough windows."""
+    verdicts: tuple[Verdict, ...]
+    """One for each that challenged, in that order; none after the one that was promoted."""
+    backtest: Backtest
+    """Of the newest window: the challenger, the champion as `champion`, every family and baseline."""
+
+
+def backtest_origins(
+    sources: Sources,
+    as_of: date,
+    ensemble: Ensemble,
+    settings: BacktestSettings | None = None,
+    champion: Champion | None = None,
+    families: Families = all_families,
+) -> Backtest:
+    """Judge every family, the blend and the ranking over all of them on windows that none of them saw.
+
+    One pass over the cuts, oldest first. At each all families are fitted once and let go before the next; what a window
+    teaches is kept, and the ranking over all families is judged with what the windows before that cut taught.
+
+    Args:
+        sources: purchases and what else is known.
+        as_of: first day not known.
+        ensemble: ranks over all families.
+        settings: which past.
+        champion: the recommender in use, judged beside where it has not seen the window.
+        families: makes the families.
+
+    Returns:
+        No rows where nobody bought a candidate in any window.
+    """
+    settings = settings or BacktestSettings()
+    judged_cuts = set(_cuts(as_of, settings.days, settings.origins))
+    origins = [
+        one for one in _origins(sources, as_of, ensemble, settings, champion, families) if one.cut in judged_cuts
+    ]
+    return _backtest(origins, as_of, settings)
+
+
+def challenge(
+    sources: Sources,
+    as_of: date,
+    ensemble: Ensemble,
+    settings: BacktestSettings | None = None,
+    champion: Champion | None = None,
+    families: Families = all_families,
+    resamples: int = 1000,
+) -> Challenge:
+    """Train a challenger on the windows before the newest, and let it take the champion's place if it earns it there.
+
+    What was judged is what is shown: the trees that go live are those of the verdict, learned before the newest window;
+    the families under them are fitted anew each day. Challengers, in this order: the ranking over all families; the
+    single family and the baseline that were best on the windows before the newest, so that they were not chosen by the
+    days they are judged on. Where there is no champion and none of them is promoted, the best baseline is shown. No
+    one is promoted where something leaked.
+
+    Args:
+        sources: purchases and what else is known.
+        as_of: first day not known.
+        ensemble: ranks over all families.
+        settings: which past; one origin is judged whatever they say.
+        champion: the recommender in use, None before the first.
+        families: makes the families.
+        resamples: bootstrap resamples behind the verdict.
+    """
+    settings = (settings or BacktestSettings()).model_copy(update={"origins": 1})
+    cut = as_of - timedelta(days=settings.days)
+    origins = list(_origins(sources, as_of, ensemble, settings, champion, families))
+    newest = next((one for one in origins if one.cut == cut), None)
+    backtest = _backtest([newest] if newest is not None else [], as_of, settings)
+    learned_from = cut - timedelta(days=settings.days * max(settings.training_windows, 1))
+
+    def named(name: str) -> Champion:
+        ranker = newest.ranker if newest is not None and name == ensemble.name else None
+        own = {} if ranker is not None else families()[name].settings.model_dump(mode="json")
+        return Champion(name, as_of, learned_from, cut, own, ranker)
+
+    def stays(why: str, verdicts: Sequence[Verdict] = ()) -> Challenge:
+        values = backtest.judged[0].per_customer() if backtest.judged else pl.DataFrame()
+        shown = champion or named(best_of(values, BASELINES) or BASELINES[-1])
+        ranker = newest.ranker if newest is not None else None
+        return Challenge(shown, champion is None, why, ranker, tuple(verdicts), backtest)
+
+    if newest is None:
+        return stays("nobody bought a candidate in the newest window: nothing could be judged")
+    if champion is not None and champion.learned_before > cut:
+        return stays("the champion has seen days of the window: it cannot be judged there")
+    leaked = int(newest.leaks["rows"].sum())
+    if leaked:
+        return stays(f"{leaked:,} rows of the test days were known before: nothing is promoted on such figures")
+    values = newest.judged.per_customer()
+    incumbent = CHAMPION if champion is not None else None
+    verdicts: list[Verdict] = []
+    for name in _challengers(ensemble, newest, [one.judged for one in origins if one.cut < cut], champion):
+        verdicts.append(verdict(values, name, incumbent, BASELINES, resamples, settings.seed))
+        logger.info("challenger %s: %s", name, verdicts[-1].why)
+        if verdicts[-1].promoted:
+            return Challenge(named(name), True, f"{name}: {verdicts[-1].why}", newest.ranker, tuple(verdicts), backtest)
+    return stays(f"{verdicts[0].challenger}: {verdicts[0].why}" if verdicts else "there was no challenger", verdicts)
+
+
+def _challengers(ensemble: Ensemble, newest: Origin, before: Sequence[Judged], champion: Champion | None) -> list[str]:
+    """The ranking over all families, then the single family and the baseline that were best before the newest window."""
+    learned = [ensemble.name] if newest.ranker is not None else []
+    if not before:
+        return learned
+    earlier = pl.concat([one.per_customer() for one in before], how="diagonal")
+    single = [name for name in newest.judged.values if all(name in one.values for one in before)]
+    best = [best_of(earlier, single), best_of(earlier, [name for name in BASELINES if name in single])]
+    shown = champion.name if champion is not None and champion.ranker is None else None
+    return [*learned, *dict.fromkeys(name for name in best if name is not None and name != shown)]
+
+
+def _origins(
+    sources: Sources,
+    as_of: date,
+    ensemble: Ensemble,
+    settings: BacktestSettings,
+    champion: Champion | None,
+    families: Families,
+) -> Iterator[Origin]:
+    """Every cut with customers to ask, oldest first: those judged, and before them those that only teach."""
+    cuts = _cuts(as_of, settings.days, settings.origins + settings.training_windows)
+    windows: dict[date, Any] = {}
+    for cut in cuts:
+        history = sources.before(cut, settings.min_customers)
+        wanted = targets(sources.order_lines, history, cut, settings.days, settings.k)
+        wanted = of_some(wanted, settings.most_customers, settings.seed)
+        if not len(wanted["A"].rows):
+            continue
+        logger.info("cut %s: %s customers, %s products", cut, len(history.customers), len(history.products))
+        one = _AtCut(cut, history, sources.products, settings.k)
+        fitted = {name: one.fit(name, model) for name, model in families().items()}
+        if cut in cuts[-settings.origins :]:
+            first = cut - timedelta(days=settings.days * settings.training_windows)
+            ranker = ensemble.learn([window for at, window in windows.items() if at >= first]) if windows else None
+            judged = one.judge(fitted | one.over(fitted, ensemble, ranker, champion), wanted)
+        else:
+            ranker, judged = None, one.judge(fitted, {"A": wanted["A"]})
+        found = leaks(fitted, sources.order_lines, cut, settings.days, sources.withdrawn)
+        yield Origin(cut, judged, ranker, one.seconds(), found)
+        if cut != cuts[-1] and settings.training_windows:
+            window = ensemble.window(fitted, sources.products, cut, wanted)
+            windows |= {cut: window} if window is not None else {}
+
+
+class _AtCut:
+    """The models of one cut, and how long each takes."""
+
+    def __init__(self, cut: date, history: Interactions, products: pl.DataFrame, k: int):
+        self.cut, self.history, self.products, self.k = cut, history, products, k
+        self._seconds: dict[str, dict[str, float]] = {}
+
+    def fit(self, name: str, model: Recommender) -> Recommender:
+        """A model fitted on what was known before the cut."""
+        with self._timed(name, "fit"):
+            return model.fit(self.history, self.products, self.cut)
+
+    def over(
+        self, fitted: Mapping[str, Recommender], ensemble: Ensemble, ranker: Ranker | None, champion: Champion | None
+    ) -> dict[str, Recommender]:
+        """What ranks over the families: the blend, the ensemble where it has learned, the champion where it may."""
+        found: dict[str, Recommender] = {}
+        buckets = fitted.get("als_bucket")
+        if isinstance(buckets, AlsByBucket):
+            found["blend"] = self.fit("blend", Blend(AlsByBucket(buckets.settings, buckets.models_)))
+        if ranker is not None:
+            with self._timed(ensemble.name, "fit"):
+                found[ensemble.name] = ensemble.over(fitted, self.products, self.cut, ranker)
+        if champion is not None and champion.learned_before <= self.cut:
+            with self._timed(CHAMPION, "fit"):
+                found[CHAMPION] = champion.over(fitted, self.products, self.cut, ensemble)
+        return found
+
+    def judge(self, models: Mapping[str, Recommender], wanted: Mapping[str, Targets]) -> Judged:
+        """All models on the same customers."""
+        judged: list[Judged] = []
+        for name, model in models.items():
+            with self._timed(name, "judge"):
+                judged.append(judge({name: model}, wanted, self.cut, self.k))
+        return reduce(Judged.beside, judged)
+
+    def seconds(self) -> pl.DataFrame:
+        """cut, model, fit, judge."""
+        rows = [{"cut": self.cut, "model": name, **took} for name, took in sorted(self._seconds.items())]
+        return pl.DataFrame(rows, schema=SECONDS)
+
+    @contextmanager
+    def _timed(self, name: str, what: str) -> Generator[None]:
+        start = perf_counter()
+        yield
+        self._seconds.setdefault(name, {})[what] = perf_counter() - start
+
+
+def _cuts(as_of: date, days: int, number: int) -> list[date]:
+    """Cuts `days` apart, oldest first; the window of the last ends before `as_of`."""
+    return [as_of - timedelta(days=days * back) for back in range(number, 0, -1)]
+
+
+def _backtest(origins: Sequence[Origin], as_of: date, settings: BacktestSettings) -> Backtest:
+    judged = tuple(one.judged for one in origins)
+    table = figures(judged, settings.k, settings.resamples, settings.seed)
+    evaluation = table.select(pl.lit(as_of - timedelta(days=1)).alias("as_of"), pl.all()).select(*EVALUATION)
+    return Backtest(
+        evaluation.sort("cut", "model", "bucket", "protocol", "metric", nulls_last=False),
+        judged,
+        pl.concat([pl.DataFrame(schema=SECONDS), *(one.seconds for one in origins)]),
+        pl.concat([pl.DataFrame(schema=FOUND), *(one.leaks for one in origins)]),
+    )
 
 
 def contenders(history: Interactions, products: pl.DataFrame, as_of: date) -> dict[str, Recommender]:
@@ -58,6 +379,5 @@ def backtest(
         return pl.DataFrame(schema=EVALUATION).drop("cut")
     logger.info("backtest at %s: %s customers, %s products", cut, len(history.customers), len(history.products))
     models = contenders(history, products if products is not None else pl.DataFrame(), cut)
-    figures = evaluate(models, wanted, k, resamples, seed)
-    figures = figures.with_columns(as_of=pl.lit(cut)).select("as_of", *(c for c in figures.columns))
-    return figures.sort("model", "bucket", "protocol", "metric")
+    judged = evaluate(models, wanted, k, resamples, seed).select(pl.lit(cut).alias("as_of"), pl.all())
+    return judged.sort("model", "bucket", "protocol", "metric")
