@@ -227,7 +227,7 @@ def challenge(
 
 
 def _challengers(ensemble: Ensemble, newest: Origin, before: Sequence[Judged], champion: Champion | None) -> list[str]:
-    """The ranking over all families, then the single family and the baseline that were best before the newest window."""
+    """The ranking over all families, then the family and the baseline that were best before the newest window."""
     learned = [ensemble.name] if newest.ranker is not None else []
     if not before:
         return learned

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -39,6 +40,15 @@ METRICS = (*ACCURACY, "precision", "novelty", "repeats")
 """In the order of `measure`, then of `describe`."""
 NEW, NEW_BELOW = "new", 3
 """The bucket, beside their own, of customers who had fewer day-baskets than this before the cut."""
+
+
+@runtime_checkable
+class RanksNew(Protocol):
+    """A model with a ranking of its own for lists of nothing but what the customer never bought."""
+
+    def score_new(self, rows: Indices) -> Scores:
+        """As `Recommender.score`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -132,14 +142,16 @@ def of_some(wanted: Mapping[str, Targets], most: int, seed: int = 0) -> dict[str
 def lists(model: Recommender, rows: Indices, k: int = 10) -> dict[str, Indices]:
     """Columns of the products a model ranks first for some matrix rows, per protocol; -1 where a list ends early.
 
-    The lists of protocol C are ranked among what the customer never bought.
+    The lists of protocol C are ranked among what the customer never bought; a model that ranks those by themselves
+    (`score_new`) is asked for that.
     """
     own, width = model.interactions_.counts(), len(model.interactions_.products)
 
     def ranked(_: int, block: Indices) -> tuple[Indices, Indices]:
         scores = model.score(block)
         anything = _named(*top_k(scores, k))
-        return anything, _named(*top_k(leave_out(scores, block, without=own), k))
+        fresh = model.score_new(block) if isinstance(model, RanksNew) else scores
+        return anything, _named(*top_k(leave_out(fresh, block, without=own), k))
 
     found = [*over_blocks(ranked, rows, block_size(width))]
     if not found:
