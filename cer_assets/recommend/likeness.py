@@ -108,5 +108,7 @@ def own_product_behind(
 
 def cells(matrix: sparse.csr_matrix, rows: Indices, columns: Indices) -> NDArray[np.float32]:
     """The entries of a sparse matrix at each row (n) and its columns (n x k), float32, zero where there is none."""
+    if not columns.size:
+        return np.zeros(columns.shape, np.float32)
     entries = matrix[np.repeat(rows, columns.shape[1]), columns.ravel()]
     return np.asarray(entries, np.float32).reshape(columns.shape)
