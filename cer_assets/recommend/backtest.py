@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from cer_assets.recommend.champion import Champion, Ensemble, Ranker
+from cer_assets.recommend.champion import Champion, Ensemble, HybridEnsemble, Learned
 from cer_assets.recommend.evaluate import EVALUATION, Judged, Targets, evaluate, figures, judge, of_some, targets
 from cer_assets.recommend.families import all_families
 from cer_assets.recommend.families.als import AlsByBucket
@@ -92,7 +92,7 @@ class Origin:
     cut: date
     judged: Judged
     """Where the cut is not to be judged, only what the families are worth under protocol A."""
-    ranker: Ranker | None
+    learned: Learned | None
     """What the ranking over all families had learned on the windows before the cut."""
     seconds: pl.DataFrame
     """SECONDS."""
@@ -124,20 +124,19 @@ class Challenge:
     """Whether that is another than before."""
     why: str
     """A sentence for people."""
-    ranker: Ranker | None
-    """What the challenger learned, promoted or not; None where there were not enough windows."""
     verdicts: tuple[Verdict, ...]
     """One for each that challenged, in that order; none after the one that was promoted."""
     backtest: Backtest
     """Of the newest window: the challenger, the champion as `champion`, every family and baseline."""
 
 
-def backtest_origins(
+def rolling_backtest(
     sources: Sources,
     as_of: date,
-    ensemble: Ensemble,
     settings: BacktestSettings | None = None,
     champion: Champion | None = None,
+    *,
+    ensemble: Ensemble | None = None,
     families: Families = all_families,
 ) -> Backtest:
     """Judge every family, the blend and the ranking over all of them on windows that none of them saw.
@@ -148,15 +147,15 @@ def backtest_origins(
     Args:
         sources: purchases and what else is known.
         as_of: first day not known.
-        ensemble: ranks over all families.
         settings: which past.
         champion: the recommender in use, judged beside where it has not seen the window.
+        ensemble: ranks over all families; the hybrid unless given.
         families: makes the families.
 
     Returns:
         No rows where nobody bought a candidate in any window.
     """
-    settings = settings or BacktestSettings()
+    settings, ensemble = settings or BacktestSettings(), ensemble or HybridEnsemble()
     judged_cuts = set(_cuts(as_of, settings.days, settings.origins))
     origins = [
         one for one in _origins(sources, as_of, ensemble, settings, champion, families) if one.cut in judged_cuts
@@ -167,75 +166,95 @@ def backtest_origins(
 def challenge(
     sources: Sources,
     as_of: date,
-    ensemble: Ensemble,
     settings: BacktestSettings | None = None,
     champion: Champion | None = None,
+    *,
+    ensemble: Ensemble | None = None,
     families: Families = all_families,
     resamples: int = 1000,
 ) -> Challenge:
     """Train a challenger on the windows before the newest, and let it take the champion's place if it earns it there.
 
     What was judged is what is shown: the trees that go live are those of the verdict, learned before the newest window;
-    the families under them are fitted anew each day. Challengers, in this order: the ranking over all families; the
-    single family and the baseline that were best on the windows before the newest, so that they were not chosen by the
-    days they are judged on. Where there is no champion and none of them is promoted, the best baseline is shown. No
-    one is promoted where something leaked.
+    the families under them are fitted anew each day. Challengers, in this order: the ranking over all families, learned
+    and plain; the single family and the baseline that were best on the windows before the newest, so that they were not
+    chosen by the days they are judged on. Where there is no champion and none of them is promoted, the best baseline is
+    shown. No one is promoted where something leaked.
 
     Args:
         sources: purchases and what else is known.
         as_of: first day not known.
-        ensemble: ranks over all families.
         settings: which past; one origin is judged whatever they say.
         champion: the recommender in use, None before the first.
+        ensemble: ranks over all families; the hybrid unless given.
         families: makes the families.
         resamples: bootstrap resamples behind the verdict.
     """
+    ensemble, members = ensemble or HybridEnsemble(), families()
     settings = (settings or BacktestSettings()).model_copy(update={"origins": 1})
-    cut = as_of - timedelta(days=settings.days)
+    if champion is not None and champion.settings is not None and champion.name not in members:
+        logger.warning("no family has a member %s any more: there is no champion", champion.name)
+        champion = None
     origins = list(_origins(sources, as_of, ensemble, settings, champion, families))
+    cut = as_of - timedelta(days=settings.days)
     newest = next((one for one in origins if one.cut == cut), None)
+    before = [one.judged for one in origins if one.cut < cut]
+    verdicts, why = _verdicts(ensemble, newest, before, champion, resamples, settings.seed)
     backtest = _backtest([newest] if newest is not None else [], as_of, settings)
-    learned_from = cut - timedelta(days=settings.days * max(settings.training_windows, 1))
+    changed = bool(verdicts and verdicts[-1].promoted)
+    if changed or champion is None:
+        values = newest.judged.per_customer() if newest is not None else pl.DataFrame()
+        name = verdicts[-1].challenger if changed else best_of(values, BASELINES) or BASELINES[-1]
+        champion = Champion(
+            name,
+            as_of,
+            learned_from=cut - timedelta(days=settings.days * max(settings.training_windows, 1)),
+            learned_before=cut,
+            settings=members[name].settings.model_dump(mode="json") if name in members else None,
+            learned=newest.learned if newest is not None and name == ensemble.name else None,
+        )
+        changed = True
+    return Challenge(champion, changed, why, tuple(verdicts), backtest)
 
-    def named(name: str) -> Champion:
-        ranker = newest.ranker if newest is not None and name == ensemble.name else None
-        own = {} if ranker is not None else families()[name].settings.model_dump(mode="json")
-        return Champion(name, as_of, learned_from, cut, own, ranker)
 
-    def stays(why: str, verdicts: Sequence[Verdict] = ()) -> Challenge:
-        values = backtest.judged[0].per_customer() if backtest.judged else pl.DataFrame()
-        shown = champion or named(best_of(values, BASELINES) or BASELINES[-1])
-        ranker = newest.ranker if newest is not None else None
-        return Challenge(shown, champion is None, why, ranker, tuple(verdicts), backtest)
-
+def _verdicts(
+    ensemble: Ensemble,
+    newest: Origin | None,
+    before: Sequence[Judged],
+    champion: Champion | None,
+    resamples: int,
+    seed: int,
+) -> tuple[list[Verdict], str]:
+    """One challenger after the other until one is promoted, and what came of it in a sentence."""
     if newest is None:
-        return stays("nobody bought a candidate in the newest window: nothing could be judged")
-    if champion is not None and champion.learned_before > cut:
-        return stays("the champion has seen days of the window: it cannot be judged there")
+        return [], "nobody bought a candidate in the newest window: nothing could be judged"
+    if champion is not None and champion.learned_before > newest.cut:
+        return [], "the champion has seen days of the window: it cannot be judged there"
     leaked = int(newest.leaks["rows"].sum())
     if leaked:
-        return stays(f"{leaked:,} rows of the test days were known before: nothing is promoted on such figures")
+        return [], f"{leaked:,} rows of the test days were known before: nothing is promoted on such figures"
     values = newest.judged.per_customer()
-    incumbent = CHAMPION if champion is not None else None
     verdicts: list[Verdict] = []
-    for name in _challengers(ensemble, newest, [one.judged for one in origins if one.cut < cut], champion):
-        verdicts.append(verdict(values, name, incumbent, BASELINES, resamples, settings.seed))
+    for name in _challengers(ensemble, newest, before, champion):
+        incumbent = CHAMPION if champion is not None else None
+        verdicts.append(verdict(values, name, incumbent, BASELINES, resamples, seed))
         logger.info("challenger %s: %s", name, verdicts[-1].why)
         if verdicts[-1].promoted:
-            return Challenge(named(name), True, f"{name}: {verdicts[-1].why}", newest.ranker, tuple(verdicts), backtest)
-    return stays(f"{verdicts[0].challenger}: {verdicts[0].why}" if verdicts else "there was no challenger", verdicts)
+            break
+    said = verdicts[-1] if verdicts[-1].promoted else verdicts[0]
+    return verdicts, f"{said.challenger} {'promoted' if said.promoted else 'refused'}: {said.why}"
 
 
 def _challengers(ensemble: Ensemble, newest: Origin, before: Sequence[Judged], champion: Champion | None) -> list[str]:
-    """The ranking over all families, then the family and the baseline that were best before the newest window."""
-    learned = [ensemble.name] if newest.ranker is not None else []
+    """The rankings over all families, then the family and the baseline that were best before the newest window."""
+    learned = [*([ensemble.name] if newest.learned is not None else []), ensemble.plain]
     if not before:
         return learned
     earlier = pl.concat([one.per_customer() for one in before], how="diagonal")
     single = [name for name in newest.judged.values if all(name in one.values for one in before)]
     best = [best_of(earlier, single), best_of(earlier, [name for name in BASELINES if name in single])]
-    shown = champion.name if champion is not None and champion.ranker is None else None
-    return [*learned, *dict.fromkeys(name for name in best if name is not None and name != shown)]
+    shown = champion.name if champion is not None and champion.learned is None else None
+    return [name for name in dict.fromkeys([*learned, *best]) if name is not None and name != shown]
 
 
 def _origins(
@@ -260,14 +279,17 @@ def _origins(
         fitted = {name: one.fit(name, model) for name, model in families().items()}
         if cut in cuts[-settings.origins :]:
             first = cut - timedelta(days=settings.days * settings.training_windows)
-            ranker = ensemble.learn([window for at, window in windows.items() if at >= first]) if windows else None
-            judged = one.judge(fitted | one.over(fitted, ensemble, ranker, champion), wanted)
+            taught = [window for at, window in windows.items() if at >= first]
+            learned = ensemble.learn(taught) if taught else None
+            models = fitted | one.over(fitted, ensemble, learned, champion)
+            judged = one.judge(models, wanted)
         else:
-            ranker, judged = None, one.judge(fitted, {"A": wanted["A"]})
-        found = leaks(fitted, sources.order_lines, cut, settings.days, sources.withdrawn)
-        yield Origin(cut, judged, ranker, one.seconds(), found)
+            learned, models = None, fitted
+            judged = one.judge(fitted, {"A": wanted["A"]})
+        found = leaks(models, sources.order_lines, cut, settings.days, sources.withdrawn)
+        yield Origin(cut, judged, learned, one.seconds(), found)
         if cut != cuts[-1] and settings.training_windows:
-            window = ensemble.window(fitted, sources.products, cut, wanted)
+            window = ensemble.window(fitted, sources.order_lines, sources.products, cut, settings.days)
             windows |= {cut: window} if window is not None else {}
 
 
@@ -284,16 +306,17 @@ class _AtCut:
             return model.fit(self.history, self.products, self.cut)
 
     def over(
-        self, fitted: Mapping[str, Recommender], ensemble: Ensemble, ranker: Ranker | None, champion: Champion | None
+        self, fitted: Mapping[str, Recommender], ensemble: Ensemble, learned: Learned | None, champion: Champion | None
     ) -> dict[str, Recommender]:
         """What ranks over the families: the blend, the ensemble where it has learned, the champion where it may."""
         found: dict[str, Recommender] = {}
         buckets = fitted.get("als_bucket")
         if isinstance(buckets, AlsByBucket):
             found["blend"] = self.fit("blend", Blend(AlsByBucket(buckets.settings, buckets.models_)))
-        if ranker is not None:
-            with self._timed(ensemble.name, "fit"):
-                found[ensemble.name] = ensemble.over(fitted, self.products, self.cut, ranker)
+        for name, of in ((ensemble.plain, None), (ensemble.name, learned)):
+            if of is not None or name == ensemble.plain:
+                with self._timed(name, "fit"):
+                    found[name] = ensemble.over(fitted, self.products, self.cut, of)
         if champion is not None and champion.learned_before <= self.cut:
             with self._timed(CHAMPION, "fit"):
                 found[CHAMPION] = champion.over(fitted, self.products, self.cut, ensemble)

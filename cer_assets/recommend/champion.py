@@ -3,14 +3,14 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 import polars as pl
 
-from cer_assets.recommend.evaluate import Targets
 from cer_assets.recommend.families import all_families
+from cer_assets.recommend.hybrid import Examples, Hybrid, Ranker, RankerSettings, examples
 from cer_assets.recommend.interactions import Interactions
 from cer_assets.recommend.model import Recommender
 
@@ -18,11 +18,11 @@ FILE = "champion.json"
 """The file beside those of the trees."""
 
 
-class Ranker(Protocol):
+class Learned(Protocol):
     """What was learned from earlier windows of how to order the candidates of all families."""
 
     def files(self) -> dict[str, bytes]:
-        """Its files, the same bytes for the same ranker."""
+        """Its files, the same bytes for the same content."""
         ...
 
     def card(self) -> dict[str, Any]:
@@ -34,29 +34,77 @@ class Ensemble(Protocol):
     """A way to rank over all families that learns from windows of the past."""
 
     name: str
+    """Of the ranking that has learned."""
+    plain: str
+    """Of the ranking that has not."""
 
     def window(
-        self, fitted: Mapping[str, Recommender], products: pl.DataFrame, cut: date, wanted: Mapping[str, Targets]
+        self, fitted: Mapping[str, Recommender], order_lines: pl.DataFrame, products: pl.DataFrame, cut: date, days: int
     ) -> Any:
-        """What one window teaches, small enough to keep, from families fitted before a cut and the targets after it.
+        """What the `days` from a cut on teach, small enough to keep, by families fitted on what was before.
 
-        None where it teaches nothing.
+        None where they teach nothing.
         """
         ...
 
-    def learn(self, windows: Sequence[Any]) -> Ranker | None:
+    def learn(self, windows: Sequence[Any]) -> Learned | None:
         """Learn from windows, oldest first; None where they are not enough."""
         ...
 
-    def over(
-        self, fitted: Mapping[str, Recommender], products: pl.DataFrame, as_of: date, ranker: Ranker
-    ) -> Recommender:
-        """Rank over families fitted as of a day with what was learned before it."""
+    def over(self, fitted: Mapping[str, Recommender], products: pl.DataFrame, as_of: date, learned: Any) -> Recommender:
+        """Rank over families fitted as of a day, with what was learned before it; None: without."""
         ...
 
-    def from_files(self, files: Mapping[str, bytes]) -> Ranker:
-        """The ranker whose files these are."""
+    def from_files(self, files: Mapping[str, bytes]) -> Learned:
+        """What `Learned.files` wrote."""
         ...
+
+
+class HybridEnsemble:
+    """The hybrid as the backtest sees it: `hybrid` with its trees, `weighed` without."""
+
+    name, plain = "hybrid", "weighed"
+
+    def __init__(self, settings: RankerSettings | None = None):
+        self.settings = settings or RankerSettings()
+
+    def window(
+        self, fitted: Mapping[str, Recommender], order_lines: pl.DataFrame, products: pl.DataFrame, cut: date, days: int
+    ) -> Examples | None:
+        """Labelled candidates; see `hybrid.examples`."""
+        windows = self.settings.windows.model_copy(update={"days": days})
+        settings = self.settings.model_copy(update={"windows": windows})
+        history = next(iter(fitted.values())).interactions_
+        there = {name: cast(Recommender, _Fitted(model)) for name, model in fitted.items()}
+        return examples(history, order_lines, products, cut, settings, there)
+
+    def learn(self, windows: Sequence[Examples]) -> Ranker | None:
+        """Trees of all windows together, None where nothing of the candidates was bought."""
+        if not any(window.labels["window"].any() for window in windows):
+            return None
+        return Ranker.learn(windows, self.settings)
+
+    def over(
+        self, fitted: Mapping[str, Recommender], products: pl.DataFrame, as_of: date, learned: Ranker | None
+    ) -> Hybrid:
+        """The hybrid over families that are fitted already."""
+        history = next(iter(fitted.values())).interactions_
+        hybrid = Hybrid(learned, name=self.plain if learned is None else self.name)
+        return hybrid.over(fitted, history, products, as_of)
+
+    def from_files(self, files: Mapping[str, bytes]) -> Ranker:
+        """The trees."""
+        return Ranker.from_files(files)
+
+
+class _Fitted:
+    """A model that is fitted already, for those who fit what they are given."""
+
+    def __init__(self, model: Recommender):
+        self.model = model
+
+    def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Recommender:
+        return self.model
 
 
 @dataclass(frozen=True)
@@ -64,17 +112,17 @@ class Champion:
     """A recommender that was chosen on days it had not seen."""
 
     name: str
-    """`Ensemble.name`, or that of one member of a family."""
+    """Of the ensemble, learned or plain, or of one member of a family."""
     as_of: date
     """First day not known when it was chosen."""
     learned_from: date
     """First of the days it learned to rank from; for a family, of as many days."""
     learned_before: date
     """First day that nothing learned in it has seen: it may be judged from here on."""
-    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Of the family; none for the ensemble, whose ranker has its own."""
-    ranker: Ranker | None = None
-    """What the ensemble learned."""
+    settings: Mapping[str, Any] | None = None
+    """Of the family; None for the ensemble."""
+    learned: Any = None
+    """What the ensemble learned, a `Learned`; None for a family, and where nothing was."""
 
     def over(
         self, fitted: Mapping[str, Recommender], products: pl.DataFrame, as_of: date, ensemble: Ensemble
@@ -86,8 +134,8 @@ class Champion:
         Raises:
             LookupError: there is no such family any more.
         """
-        if self.ranker is not None:
-            return ensemble.over(fitted, products, as_of, self.ranker)
+        if self.settings is None:
+            return ensemble.over(fitted, products, as_of, self.learned)
         there = self._member(fitted)
         if there.settings.model_dump(mode="json") == self.settings:
             return there
@@ -107,10 +155,10 @@ class Champion:
             LookupError: there is no such family any more.
         """
         members = families()
-        if self.ranker is None:
+        if self.settings is not None:
             return self._with_settings(self._member(members)).fit(interactions, products, as_of)
         fitted = {name: model.fit(interactions, products, as_of) for name, model in members.items()}
-        return ensemble.over(fitted, products, as_of, self.ranker)
+        return ensemble.over(fitted, products, as_of, self.learned)
 
     def _member(self, members: Mapping[str, Recommender]) -> Recommender:
         if self.name not in members:
@@ -119,35 +167,31 @@ class Champion:
 
     def _with_settings(self, member: Recommender) -> Recommender:
         own = copy(member)
-        own.settings = type(member.settings).model_validate(dict(self.settings))
+        own.settings = type(member.settings).model_validate(self.settings)
         return own
 
     def files(self) -> dict[str, bytes]:
-        """Which recommender it is and the files of its ranker; the same champion gives the same bytes."""
+        """Which recommender it is, and what it learned; the same champion gives the same bytes."""
         known = {
             "name": self.name,
             "as_of": self.as_of.isoformat(),
             "learned_from": self.learned_from.isoformat(),
             "learned_before": self.learned_before.isoformat(),
-            "settings": dict(self.settings),
+            "settings": self.settings,
         }
-        ranker = self.ranker.files() if self.ranker is not None else {}
-        return {FILE: json.dumps(known, indent=2, sort_keys=True).encode(), **ranker}
+        learned = {} if self.learned is None else self.learned.files()
+        return {FILE: json.dumps(known, indent=2, sort_keys=True).encode(), **learned}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], ensemble: Ensemble) -> Self:
         """The champion that `files` wrote."""
         known = json.loads(files[FILE])
         days = {name: date.fromisoformat(known[name]) for name in ("as_of", "learned_from", "learned_before")}
-        ranker = {name: data for name, data in files.items() if name != FILE}
-        return cls(
-            name=known["name"],
-            settings=known["settings"],
-            ranker=ensemble.from_files(ranker) if ranker else None,
-            **days,
-        )
+        rest = {name: data for name, data in files.items() if name != FILE}
+        learned = ensemble.from_files(rest) if rest else None
+        return cls(name=known["name"], settings=known["settings"], learned=learned, **days)
 
     def card(self) -> dict[str, Any]:
-        """Name, days and settings, and the card of the ranker, as JSON."""
-        ranker = {} if self.ranker is None else {"ranker": self.ranker.card()}
-        return {**json.loads(self.files()[FILE]), **ranker}
+        """Name, days and settings, and what was learned from what, as JSON."""
+        learned = {} if self.learned is None else {"learned": self.learned.card()}
+        return {**json.loads(self.files()[FILE]), **learned}
