@@ -8,7 +8,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cer_assets.recommend import interactions, withdrawn_customers
+from cer_assets.recommend import Interactions, interactions, withdrawn_customers
+from cer_assets.recommend.interactions import EVENT_KINDS, Events
 from cer_assets_tests.recommend.conftest import CUT, START, order_lines
 
 DAY = dt.timedelta(days=1)
@@ -103,7 +104,65 @@ def test_the_newest_statement_on_the_purpose_decides() -> None:
     assert withdrawn_customers(consents, links).to_list() == ["across", "tie"]
 
 
-def _content(history: object) -> tuple[object, ...]:
-    return tuple(
-        value.tolist() if isinstance(value, np.ndarray) else value.to_list() for value in vars(history).values()
-    )
+EVENTS = pl.DataFrame(
+    {
+        "customer_id": ["a", "looker", "a", "a", None, "a"],
+        "product_id": ["p", "p", "p", "unsold", "p", "p"],
+        "kind": ["view", "cart", "view", "view", "view", "unheard of"],
+        "occurred_at": [dt.datetime(2024, 1, day) for day in (2, 3, 4, 5, 6, 7)],
+    }
+)
+
+
+def test_who_only_looked_has_a_row_and_no_purchase() -> None:
+    history = interactions(order_lines([("a", "p", START)]), CUT, 1, events=EVENTS)
+    assert history.customers.to_list() == ["a", "looker"]
+    assert history.counts().toarray().tolist() == [[1], [0], [0]]
+
+
+def test_events_of_nobody_of_no_candidate_and_of_no_known_kind_are_left_out() -> None:
+    seen = interactions(order_lines([("a", "p", START)]), CUT, 1, events=EVENTS).events
+    first = (dt.date(2024, 1, 1) - dt.date(1970, 1, 1)).days
+    kinds = [EVENT_KINDS[kind] for kind in seen.kinds]
+    assert list(zip(seen.rows.tolist(), (seen.days - first).tolist(), kinds, strict=True)) == [
+        (0, 1, "view"),
+        (0, 3, "view"),
+        (1, 2, "cart"),
+    ]
+
+
+def test_events_of_the_cut_and_later_are_not_read() -> None:
+    late = EVENTS.with_columns(occurred_at=pl.lit(dt.datetime.combine(CUT, dt.time())))
+    assert len(interactions(order_lines([("a", "p", START)]), CUT, 1, events=late).events.rows) == 0
+
+
+def test_traits_stand_in_the_order_of_the_rows_and_are_null_for_who_has_none() -> None:
+    traits = pl.DataFrame({"customer_id": ["b", "nobody"], "bucket": ["high", "low"]})
+    history = interactions(order_lines([("a", "p", START), ("b", "p", START)]), CUT, 1, traits=traits)
+    assert history.trait("bucket").tolist() == [None, "high", None]
+    assert history.trait("unheard of").tolist() == [None, None, None]
+    assert history.of(pl.Series(["b"])).trait("bucket").tolist() == ["high", None]
+
+
+def test_who_withdrew_leaves_no_event() -> None:
+    history = interactions(order_lines([("a", "p", START)]), CUT, 1, withdrawn=pl.Series(["looker"]), events=EVENTS)
+    assert history.customers.to_list() == ["a"]
+
+
+def test_the_first_purchase_of_a_day_gives_the_hour() -> None:
+    lines = order_lines([("a", "p", START), ("a", "p", START)])
+    at = pl.Series([dt.datetime(2024, 1, 1, 17), dt.datetime(2024, 1, 1, 8)])
+    assert interactions(lines.with_columns(ordered_at=at), CUT, 1).hours.tolist() == [8]
+    assert interactions(lines.drop("ordered_at"), CUT, 1).hours.tolist() == [-1]
+
+
+def _content(history: Interactions) -> list[object]:
+    return [_plain(value) for value in vars(history).values()]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Events):
+        return [part.tolist() for part in vars(value).values()]
+    if isinstance(value, pl.DataFrame):
+        return value.to_dict(as_series=False)
+    return value.tolist() if isinstance(value, np.ndarray) else value.to_list()
