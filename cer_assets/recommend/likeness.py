@@ -41,17 +41,25 @@ def strongest(product: Callable[[slice], sparse.csr_matrix], shape: tuple[int, i
         k: entries kept in a row.
     """
     rows, columns = shape
-    kept: list[sparse.csr_matrix] = [sparse.csr_matrix(np.empty((0, columns), np.float32))]
     size = max(CELLS // max(columns, 1), 1)
-    for start in range(0, rows, size):
-        chosen, best = top_k(product(slice(start, min(start + size, rows))).toarray(), k)
-        height, width = best.shape
-        block = sparse.csr_matrix((best.ravel(), chosen.ravel(), np.arange(height + 1) * width), (height, columns))
-        block.data[block.data < 0] = 0
-        block.eliminate_zeros()
-        block.sort_indices()
-        kept.append(block)
+    kept = [sparse.csr_matrix(np.empty((0, columns), np.float32))]
+    kept += [_pruned(product(slice(start, min(start + size, rows))), k) for start in range(0, rows, size)]
     return sparse.csr_matrix(sparse.vstack(kept, format="csr"))
+
+
+def _pruned(block: sparse.csr_matrix, k: int) -> sparse.csr_matrix:
+    block.data[block.data < 0] = 0
+    block.eliminate_zeros()
+    entries = np.diff(block.indptr)
+    long = np.flatnonzero(entries > k)
+    if len(long):
+        # Only rows with more than k entries are looked at as dense ones, where nothing ties at zero.
+        chosen, best = top_k(block[long].toarray(), k)
+        strong = (best.ravel(), (np.repeat(long, k), chosen.ravel()))
+        block = scale_rows(block, (entries <= k).astype(np.float32)) + sparse.csr_matrix(strong, shape=block.shape)
+        block.eliminate_zeros()
+    block.sort_indices()
+    return block
 
 
 def scaled_to_length_one(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
