@@ -8,12 +8,19 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from cer_assets.predict.evaluate import resample_counts
 from cer_assets.recommend.interactions import Interactions, day_baskets
 from cer_assets.recommend.model import Recommender
-from cer_assets.recommend.topk import Indices, Scores, block_size, leave_out, over_blocks, top_k
+from cer_assets.recommend.topk import (
+    Indices,
+    Scores,
+    block_size,
+    leave_out,
+    one_blas_thread,
+    over_blocks,
+    top_k,
+)
 
 EVALUATION = {
     "as_of": pl.Date,
@@ -292,11 +299,13 @@ def mean_interval(
     if customers is not None:
         sums, numbers = _by_customer(sums, customers), _by_customer(numbers, customers)
     drawn = np.empty((resamples, values.shape[1]))
-    with threadpool_limits(1, user_api="blas"):  # sums over more threads come out differently each time
+    with one_blas_thread():  # sums over more threads come out differently each time
         for place, counts in enumerate(resample_counts(len(sums), resamples, seed)):
             drawn[place] = _share(counts @ sums, counts @ numbers)
+    mean = _share(sums.sum(axis=0), numbers.sum(axis=0))
     low, high = _percentiles(drawn)
-    return _share(sums.sum(axis=0), numbers.sum(axis=0)), low, high
+    # Where all customers are alike, rounding puts the mean outside an interval of no width.
+    return mean, np.minimum(low, mean), np.maximum(high, mean)
 
 
 def paired(

@@ -1,4 +1,4 @@
-"""Metrics against their definition, protocols against the window, the backtest against leaks."""
+"""Metrics against their definition, protocols against the window, intervals against what they promise."""
 
 import datetime as dt
 
@@ -8,10 +8,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cer_assets.recommend import EVALUATION, Popularity, backtest, interactions
-from cer_assets.recommend.charts import bucket_chart, evaluation_chart
-from cer_assets.recommend.evaluate import Targets, coverage, lists, mean_interval, measure, targets
-from cer_assets_tests.recommend.conftest import CUT, SMALL, START, order_lines
+from cer_assets.recommend import PersonalFrequency, Popularity, interactions
+from cer_assets.recommend.evaluate import (
+    EVALUATION,
+    METRICS,
+    NEW,
+    Judged,
+    Targets,
+    coverage,
+    describe,
+    evaluate,
+    figures,
+    judge,
+    lists,
+    mean_interval,
+    measure,
+    of_some,
+    paired,
+    targets,
+)
+from cer_assets.recommend.model import Scores
+from cer_assets.recommend.topk import Indices
+from cer_assets_tests.recommend.conftest import CUT, START, catalogue, order_lines
 
 DAY = dt.timedelta(days=1)
 
@@ -81,40 +99,148 @@ def test_the_interval_holds_the_mean_and_is_the_same_for_the_same_seed() -> None
     np.testing.assert_array_equal(mean_interval(values, seed=3)[1], low)
 
 
-def test_backtest_has_every_model_bucket_protocol_and_metric(shop: pl.DataFrame, buckets: pl.DataFrame) -> None:
-    figures = backtest(shop, buckets, CUT, min_customers=2, als=SMALL, resamples=20)
-    assert dict(figures.schema) == EVALUATION
-    assert figures.height == 5 * 3 * 3 * 4
-    assert figures["as_of"].unique().to_list() == [CUT]
-    judged = figures.filter(pl.col("metric") != "coverage@10")
-    assert judged.select((pl.col("low") <= pl.col("value")) & (pl.col("value") <= pl.col("high"))).to_series().all()
-    assert judged["value"].is_between(0, 1).all()
-    ndcg = dict(figures.filter(bucket="all", protocol="A", metric="ndcg@10").select("model", "value").iter_rows())
-    assert ndcg["blend"] > ndcg["popularity"]
-    assert ndcg["als_global"] > ndcg["popularity"]
+def test_a_model_with_a_ranking_of_its_own_for_what_is_new_is_asked_for_it(shop: pl.DataFrame) -> None:
+    class Upside(Popularity):
+        def score_new(self, rows: Indices) -> Scores:
+            return -self.score(rows)
 
-
-def test_no_model_sees_the_window(shop: pl.DataFrame, buckets: pl.DataFrame) -> None:
     history = interactions(shop, CUT, 2)
-    # A window in which everyone buys what nobody of their taste ever bought: no model can know.
-    swapped = pl.DataFrame({"customer_id": history.customers}).with_columns(
-        odd=pl.col("customer_id").str.slice(1).cast(pl.Int64) % 2 == 1
+    rows = np.arange(3, dtype=np.int32)
+    plain, upside = (lists(model.fit(history, catalogue(), CUT), rows) for model in (Popularity(), Upside()))
+    assert (plain["A"] == upside["A"]).all()
+    assert not (plain["C"] == upside["C"]).all()
+    assert history.counts().toarray()[rows[:, None], upside["C"]].sum() == 0
+
+
+def test_precision_novelty_and_repeats_are_of_what_is_on_the_list() -> None:
+    lines = order_lines([("a", "p", START), ("b", "p", START), ("c", "p", START), ("d", "p", START), ("a", "q", START)])
+    history = interactions(lines, CUT, 1)
+    ranked = np.array([[0, 1, -1, -1], [1, -1, -1, -1], [-1, -1, -1, -1]], np.int32)
+    found = describe(ranked, _targets({0: [0], 1: [1], 2: [0]}, 2), history, 4)
+    # p was bought by all four, which tells nothing; q by one of four, which tells two bits.
+    np.testing.assert_allclose(found, [[0.25, 1.0, 1.0], [0.25, 2.0, 0.0], [0.0, np.nan, np.nan]])
+
+
+def test_what_nobody_bought_is_no_more_novel_than_what_one_bought() -> None:
+    history = interactions(
+        order_lines([("a", "p", START), ("b", "p", START)]), CUT, products=pl.Series(["p", "unsold"])
     )
-    planted = order_lines(
-        [(customer, "p00" if odd else "p29", CUT) for customer, odd in swapped.iter_rows() for _ in range(3)]
+    assert describe(np.array([[1]], np.int32), _targets({0: [0]}, 2), history, 1)[0].tolist() == [0, 1, 0]
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10_000))
+def test_a_customer_with_several_lists_is_drawn_as_one(seed: int) -> None:
+    values = np.random.default_rng(seed).random((12, 2))
+    customers = np.arange(12)
+    once = mean_interval(values, 50, seed, customers)
+    twice = mean_interval(np.vstack([values, values]), 50, seed, np.append(customers, customers))
+    for alone, together in zip(once, twice, strict=True):
+        np.testing.assert_allclose(alone, together)
+
+
+def test_what_is_not_known_is_not_counted() -> None:
+    mean, low, high = mean_interval(np.array([[1.0, np.nan], [np.nan, np.nan], [3.0, np.nan]]), 50)
+    assert mean[0] == 2
+    assert 1 <= low[0] <= high[0] <= 3
+    assert np.isnan([mean[1], low[1], high[1]]).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10_000))
+def test_a_lead_turns_round_with_the_models(seed: int) -> None:
+    ours, theirs = np.random.default_rng(seed).random((2, 40))
+    value, low, high = paired(ours, theirs, 100)
+    assert low <= value <= high
+    np.testing.assert_allclose(paired(theirs, ours, 100), [-value, -high, -low])
+
+
+def test_a_lead_of_one_model_over_itself_is_nothing() -> None:
+    values = np.random.default_rng(0).random(40)
+    assert paired(values, values) == (0, 0, 0)
+
+
+def test_a_lead_that_all_customers_share_is_certain_however_they_differ() -> None:
+    values = np.random.default_rng(0).random(40)
+    np.testing.assert_allclose(paired(values + 0.01, values), [0.01, 0.01, 0.01])
+
+
+@pytest.fixture(scope="module")
+def judged(shop: pl.DataFrame, buckets: pl.DataFrame) -> Judged:
+    # One who has bought on two days only.
+    newcomer = order_lines([("c99", "p02", START), ("c99", "p02", START + DAY), ("c99", "p02", CUT)])
+    lines = pl.concat([shop, newcomer])
+    history = interactions(lines, CUT, 2, traits=buckets)
+    models = {model.name: model.fit(history, catalogue(), CUT) for model in (Popularity(), PersonalFrequency())}
+    return judge(models, targets(lines, history, CUT, 28), CUT)
+
+
+def test_figures_are_of_all_of_each_bucket_and_of_the_new(judged: Judged) -> None:
+    table = figures([judged], resamples=20)
+    assert table.columns == [name for name in EVALUATION if name != "as_of"]
+    assert table["bucket"].unique().sort().to_list() == ["all", "high", "low", NEW]
+    known = table.filter(pl.col("bucket") != NEW)
+    assert known.height == 2 * 2 * 3 * 3 * (len(METRICS) + 1)
+    means = table.filter(pl.col("metric") != "coverage@10")
+    assert means.select(pl.col("low") <= pl.col("value"), high=pl.col("value") <= pl.col("high")).to_numpy().all()
+    shares = means.filter(~pl.col("metric").str.starts_with("novelty"))
+    assert shares["value"].is_between(0, 1).all()
+    assert (
+        table.filter(pl.col("metric") == "coverage@10")["low"].null_count() == table["metric"].eq("coverage@10").sum()
     )
-    before = shop.filter(pl.col("ordered_on") < CUT)
-    figures = backtest(pl.concat([before, planted]), buckets, CUT, min_customers=2, als=SMALL, resamples=5)
-    hit = figures.filter(bucket="all", protocol="A", metric="recall@10", model="als_global")["value"].item()
-    assert hit < 0.2
 
 
-def test_a_window_without_purchases_gives_no_rows(shop: pl.DataFrame, buckets: pl.DataFrame) -> None:
-    figures = backtest(shop, buckets, CUT + 100 * DAY, min_customers=2, als=SMALL)
-    assert (dict(figures.schema), figures.height) == (EVALUATION, 0)
+def test_the_new_are_those_with_few_day_baskets_whatever_bucket_they_are_in(judged: Judged) -> None:
+    assert judged.customers.filter("new").rows() == [("c99", None, True)]
+    assert judged.groups()["all"].sum() == judged.customers.height
+    assert judged.groups()[NEW].sum() == 1
 
 
-def test_the_charts_can_be_drawn(shop: pl.DataFrame, buckets: pl.DataFrame) -> None:
-    figures = backtest(shop, buckets, CUT, min_customers=2, als=SMALL, resamples=5)
-    assert len(evaluation_chart(figures).to_dict()["hconcat"]) == 3
-    assert len(bucket_chart(figures).to_dict()["hconcat"]) == 3
+def test_one_origin_and_all_origins_of_one_are_the_same(judged: Judged) -> None:
+    table = figures([judged], resamples=20)
+    assert table["cut"].unique().sort().to_list() == [None, CUT]
+    pooled, own = (table.filter(cut).drop("cut") for cut in (pl.col("cut").is_null(), pl.col("cut") == CUT))
+    assert pooled.equals(own)
+
+
+def test_a_customer_of_two_origins_counts_in_both_and_is_drawn_once(judged: Judged) -> None:
+    later = Judged(CUT + 28 * DAY, judged.customers, judged.values, judged.covered)
+    pooled = figures([judged, later], resamples=20).filter(pl.col("cut").is_null())
+    alone = figures([judged], resamples=20).filter(pl.col("cut").is_null())
+    for column in ("value", "low", "high"):
+        np.testing.assert_allclose(pooled[column].to_numpy(), alone[column].to_numpy())
+
+
+def test_models_judged_apart_stand_beside_each_other(judged: Judged, shop: pl.DataFrame, buckets: pl.DataFrame) -> None:
+    apart = [Judged(CUT, judged.customers, {n: judged.values[n]}, {n: judged.covered[n]}) for n in judged.values]
+    assert figures([apart[0].beside(apart[1])], resamples=5).equals(figures([judged], resamples=5))
+
+
+def test_values_of_customers_are_a_column_a_model(judged: Judged) -> None:
+    values = judged.per_customer("recall", "C")
+    assert values.columns == ["cut", "customer_id", "bucket", "new", "personal_frequency", "popularity"]
+    assert values["customer_id"].is_sorted()
+    # Who bought nothing new is not asked for it.
+    assert 0 < values["popularity"].null_count() == values["personal_frequency"].null_count() < values.height
+
+
+def test_of_many_customers_a_sample_is_asked(shop: pl.DataFrame) -> None:
+    history = interactions(shop, CUT, 2)
+    wanted = targets(shop, history, CUT, 28)
+    some = of_some(wanted, 10, seed=1)
+    assert len(some["A"].rows) == 10
+    for protocol, target in some.items():
+        assert set(target.rows) <= set(some["A"].rows)
+        assert set(target.cells) == {cell for cell in wanted[protocol].cells if cell // target.width in target.rows}
+    assert of_some(wanted, 1000)["A"] is wanted["A"]
+
+
+def test_what_never_reached_a_list_has_no_novelty(shop: pl.DataFrame) -> None:
+    class Silent(Popularity):
+        def score(self, rows: Indices, *_: object) -> Scores:
+            return np.full((len(rows), len(self.interactions_.products)), -np.inf, np.float32)
+
+    history = interactions(shop, CUT, 2)
+    table = evaluate({"silent": Silent().fit(history, catalogue(), CUT)}, targets(shop, history, CUT, 28), resamples=5)
+    assert not table["metric"].is_in(["novelty@10", "repeats@10"]).any()
+    assert table.filter(metric="ndcg@10")["value"].to_list() == [0, 0, 0]
