@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
-from threadpoolctl import threadpool_limits
 
 from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.interactions import Interactions
-from cer_assets.recommend.likeness import own_product_behind
+from cer_assets.recommend.likeness import own_product_behind, scale_columns, scale_rows
 from cer_assets.recommend.model import Indices, Recommender, Scores, Voice
+from cer_assets.recommend.topk import one_blas_thread
 
 
 class LinearRecommender(Recommender):
@@ -70,25 +70,45 @@ def most_bought(interactions: Interactions, limit: int) -> Indices:
     return np.sort(np.argsort(-days, kind="stable")[:limit]).astype(np.int32)
 
 
-def ridge(inputs: sparse.csr_matrix, targets: sparse.csr_matrix, regularization: float) -> NDArray[np.float32]:
-    """Coefficients of ridge regression, (X'X + l I)^-1 X'Y, which is X'(XX' + l I)^-1 Y.
+def ridge(inputs: sparse.csr_matrix, targets: sparse.csr_matrix, penalty: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Coefficients of ridge regression, (X'X + L)^-1 X'Y, with a penalty L of its own for each product.
 
-    Solved between products or between examples, whichever are fewer: a Cholesky factor takes n^3 / 3 operations, the
-    solution n^2 for each column of the targets. One thread, so that it comes out alike on any machine.
+    With Z = X L^-1/2 they are L^-1/2 (Z'Z + I)^-1 Z'Y or, the same, L^-1/2 Z'(ZZ' + I)^-1 Y: solved between products
+    or between examples, whichever are fewer. A Cholesky factor takes n^3 / 3 operations, the solution 2 n^2 for each
+    column of the targets. BLAS has one thread, as a product split over threads adds in another order each time.
 
     Args:
         inputs: X (examples x products).
         targets: Y (examples x products to explain).
-        regularization: l, above 0.
+        penalty: the diagonal of L, above 0.
 
     Returns:
         (products x products to explain).
     """
     examples, products = inputs.shape
-    with threadpool_limits(1, user_api="blas"):
+    scale = (1 / np.sqrt(penalty)).astype(np.float32)
+    scaled = scale_columns(inputs, scale)
+    with one_blas_thread():
         if examples < products:
-            return np.asarray(inputs.T @ _solved(inputs @ inputs.T, targets, regularization), np.float32)
-        return _solved(inputs.T @ inputs, inputs.T @ targets, regularization)
+            coefficients = np.asarray(scaled.T @ _solved(scaled @ scaled.T, targets), np.float32)
+        else:
+            coefficients = _solved(scaled.T @ scaled, scaled.T @ targets)
+    coefficients *= scale[:, None]
+    return coefficients
+
+
+def squares(inputs: sparse.csr_matrix) -> NDArray[np.float64]:
+    """Sum of the squares of each column: the diagonal of X'X."""
+    return np.asarray(inputs.multiply(inputs).sum(axis=0), np.float64).ravel()
+
+
+def of_like_length(weights: sparse.csr_matrix, power: float) -> sparse.csr_matrix:
+    """Rows brought nearer to the length of the usual row: 0 leaves them, 1 makes all alike."""
+    lengths = np.sqrt(np.asarray(weights.multiply(weights).sum(axis=1), np.float64).ravel())
+    some = lengths > 0
+    if not power or not some.any():
+        return weights
+    return scale_rows(weights, (lengths[some].mean() / np.where(some, lengths, 1)) ** power)
 
 
 def mean_squared_length(inputs: sparse.csr_matrix) -> float:
@@ -98,8 +118,8 @@ def mean_squared_length(inputs: sparse.csr_matrix) -> float:
     return float(some.mean()) if len(some) else 1.0
 
 
-def _solved(gram: Any, right: Any, regularization: float) -> NDArray[np.float32]:
+def _solved(gram: Any, right: Any) -> NDArray[np.float32]:
     matrix = gram.toarray(order="F")
-    matrix[np.diag_indices(len(matrix))] += regularization
+    matrix[np.diag_indices(len(matrix))] += 1
     factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
     return cho_solve(factor, right.toarray(order="F"), overwrite_b=True, check_finite=False)

@@ -11,7 +11,14 @@ from scipy import sparse
 
 from cer_assets.recommend.interactions import Interactions
 from cer_assets.recommend.likeness import weighted
-from cer_assets.recommend.linear import LinearRecommender, mean_squared_length, most_bought, ridge
+from cer_assets.recommend.linear import (
+    LinearRecommender,
+    mean_squared_length,
+    most_bought,
+    of_like_length,
+    ridge,
+    squares,
+)
 from cer_assets.recommend.model import Recommender, Settings
 
 RELATIVE = 3.0
@@ -24,6 +31,11 @@ class EaseSettings(Settings):
 
     regularization: float | None = Field(default=None, gt=0)
     """Weight of the squared coefficients; none: RELATIVE mean squared lengths of a customer's weights."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the purchases that the coefficients must do without: holds those of much bought products down (Steck
+    2020, "Autoencoders that don't overfit towards the identity")."""
+    length_power: float = Field(default=0.0, ge=0, le=1)
+    """0: who buys more teaches more; 1: all customers are alike."""
     half_life_days: float | None = Field(default=None, gt=0)
     """Age at which a purchase counts half; none: all count alike."""
     logarithm: bool = True
@@ -56,9 +68,10 @@ class Ease(LinearRecommender):
         if not settings.logarithm:
             weights.data[:] = 1
         self.columns_ = most_bought(interactions, settings.max_products)
-        self.weights_ = sparse.csr_matrix(weights[:, self.columns_])
+        self.weights_ = of_like_length(sparse.csr_matrix(weights[:, self.columns_]), settings.length_power)
         bought = self.weights_[:-1]
-        explained = ridge(bought, bought, settings.regularization or RELATIVE * mean_squared_length(bought))
+        penalty = settings.regularization or RELATIVE * mean_squared_length(bought)
+        explained = ridge(bought, bought, penalty + settings.dropout / (1 - settings.dropout) * squares(bought))
         explained /= 1 - explained.diagonal()
         np.fill_diagonal(explained, 0)
         self.coefficients_ = explained

@@ -11,8 +11,14 @@ from pydantic import Field
 from scipy import sparse
 
 from cer_assets.recommend.interactions import Interactions, days_since_epoch
-from cer_assets.recommend.likeness import scale_rows
-from cer_assets.recommend.linear import LinearRecommender, mean_squared_length, most_bought, ridge
+from cer_assets.recommend.linear import (
+    LinearRecommender,
+    mean_squared_length,
+    most_bought,
+    of_like_length,
+    ridge,
+    squares,
+)
 from cer_assets.recommend.model import Recommender, Settings
 
 
@@ -21,6 +27,8 @@ class ForwardSettings(Settings):
 
     window_days: int = Field(default=56, ge=1)
     """The last days before the cut: what was bought in them is to be explained by what was bought before them."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """As in `EaseSettings`."""
     half_life_days: float | None = Field(default=180.0, gt=0)
     """Age at which a purchase counts half; none: all count alike."""
     regularization: float = Field(default=12.0, gt=0)
@@ -62,7 +70,8 @@ class Forward(LinearRecommender):
         unit = mean_squared_length(before)
         intercept = np.float32(settings.intercept * unit**0.5)
         inputs = sparse.csr_matrix(sparse.hstack([inputs, sparse.csr_matrix(np.full((len(learning), 1), intercept))]))
-        coefficients = ridge(inputs, targets, settings.regularization * unit)
+        dropped = settings.dropout / (1 - settings.dropout) * squares(inputs)
+        coefficients = ridge(inputs, targets, settings.regularization * unit + dropped)
         self.coefficients_, self.intercept_ = coefficients[:-1], intercept * coefficients[-1]
         self.weights_ = self._weights(days_since_epoch(as_of))
         return self
@@ -73,9 +82,7 @@ class Forward(LinearRecommender):
         half_life = self.settings.half_life_days or np.inf
         weights = self._bought(seen.days < day, np.exp2((seen.days - day) / half_life))
         weights.data = np.log1p(weights.data)
-        lengths = np.sqrt(np.asarray(weights.multiply(weights).sum(axis=1)).ravel())
-        usual = lengths[lengths > 0].mean() if lengths.any() else 1.0
-        return scale_rows(weights, (usual / np.maximum(lengths, 1e-12)) ** self.settings.length_power)
+        return of_like_length(weights, self.settings.length_power)
 
     def _bought(self, some: NDArray[np.bool_], weights: NDArray[np.float64] | None = None) -> sparse.csr_matrix:
         seen = self.interactions_
