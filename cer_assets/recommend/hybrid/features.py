@@ -70,11 +70,9 @@ class Examples:
         """Features in the order of `names`, nan for those that are not here."""
         if tuple(names) == self.names:
             return self.X
-        at = {name: number for number, name in enumerate(self.names)}
-        result = np.full((len(self), len(names)), np.nan, np.float32)
-        for number, name in enumerate(names):
-            if name in at:
-                result[:, number] = self.X[:, at[name]]
+        number = {name: at for at, name in enumerate(self.names)}
+        result = self.X[:, [number.get(name, 0) for name in names]]
+        result[:, [name not in number for name in names]] = np.nan
         return result
 
     @classmethod

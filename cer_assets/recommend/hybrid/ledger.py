@@ -138,3 +138,10 @@ def over(numerator: NDArray[np.generic], denominator: NDArray[np.generic]) -> Fl
     """A ratio, nan where the denominator is not above zero."""
     below = denominator.astype(np.float64)
     return np.divide(numerator, below, out=np.full(np.broadcast(numerator, below).shape, np.nan), where=below > 0)
+
+
+def gathered(values: NDArray[Any], at: Ints, found: NDArray[np.bool_], otherwise: float) -> Floats:
+    """The values at some places, and something else where there is none."""
+    if not len(values):
+        return np.full(len(at), otherwise)
+    return np.where(found, values[at], otherwise)

@@ -1,9 +1,8 @@
 """What a customer's own purchases of a product say: how often, how long ago, in what rhythm."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cer_assets.recommend.hybrid.ledger import Columns, Floats, Ints, Ledger, over
+from cer_assets.recommend.hybrid.ledger import Columns, Ints, Ledger, gathered, over
 
 HALF_LIVES = (14, 45, 120)
 """Days at which an own purchase counts half."""
@@ -44,6 +43,8 @@ class OwnPurchases:
             "own units a time": over(quantity, count),
             "own discount": over(discount, amount + discount),
             "own discounted days": over(pairs.total(bought.discounts > 0), count),
+            "own last discounted": bought.discounts[last] > 0,
+            "own last units": over(bought.quantities[last] * count, quantity),
         }
         self._zero: Columns = {
             "own count": count,
@@ -57,11 +58,5 @@ class OwnPurchases:
     def of(self, rows: Ints, columns: Ints) -> Columns:
         """Features of each pair (n)."""
         at, found = self._ledger.find(rows, columns)
-        known: Columns = {name: _gather(values, at, found, np.nan) for name, values in self._nan.items()}
-        return known | {name: _gather(values, at, found, 0.0) for name, values in self._zero.items()}
-
-
-def _gather(values: NDArray[np.generic], at: Ints, found: NDArray[np.bool_], otherwise: float) -> Floats:
-    if not len(values):
-        return np.full(len(at), otherwise)
-    return np.where(found, values[at], otherwise)
+        known: Columns = {name: gathered(values, at, found, np.nan) for name, values in self._nan.items()}
+        return known | {name: gathered(values, at, found, 0.0) for name, values in self._zero.items()}

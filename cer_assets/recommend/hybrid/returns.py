@@ -1,6 +1,7 @@
 """How readily products are bought again, and by whom: purchases after earlier days against what was to be expected."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cer_assets.recommend.hybrid.ledger import Columns, Floats, Ints, Keys, Ledger
 
@@ -14,6 +15,32 @@ COUNTS = (2, 3, 5, 9)
 """Bounds of the number of purchases."""
 PRIOR = 3.0
 """Expected purchases that a product, a customer or a kind is believed to have behaved as usual for."""
+
+
+STRENGTH = 10.0
+"""Gaps that a product's or a kind's own are weighed against: those of all products."""
+
+
+class Gaps:
+    """Days between purchases of one product by one customer, by group: how likely one that is open ends soon.
+
+    At an age, the gaps that ended in the window after it over those that had lasted as long, still open ones included:
+    the Kaplan-Meier estimate over one window (Kaplan and Meier 1958).
+    """
+
+    def __init__(self, group: Ints, gap: Ints, open_group: Ints, open_age: Ints, groups: int):
+        self._span = int(max(gap.max(initial=0), open_age.max(initial=0))) + WINDOW + 2
+        self._closed, self._open = np.sort(group * self._span + gap), np.sort(open_group * self._span + open_age)
+        self.groups = groups
+
+    def ending(self, group: Ints, age: Ints) -> tuple[Ints, Ints]:
+        """Of each group, the gaps that ended in the window after an age, and those that had lasted as long."""
+        at, end = group * self._span + age, (group + 1) * self._span
+        soon = np.searchsorted(self._closed, at + WINDOW, side="right")
+        before = np.searchsorted(self._closed, at, side="right")
+        lasted = np.searchsorted(self._closed, end) - before
+        still_open = np.searchsorted(self._open, end) - np.searchsorted(self._open, at, side="right")
+        return soon - before, lasted + still_open
 
 
 class Returns:
@@ -40,6 +67,7 @@ class Returns:
         for name, kind in kinds.items():
             groups = Keys.of(rows * (int(kind.max()) + 2) + kind[columns] + 1)
             self._taste[name] = groups, (groups.total(again) + PRIOR) / (groups.total(expected) + PRIOR)
+        self._gaps = self._gaps_of(columns_of_pairs=np.mod(ledger.pairs.keys, max(ledger.products, 1)))
         self._now = _cell(
             ledger.pairs.count, ledger.ages[ledger.pairs.order[ledger.pairs.start + ledger.pairs.count - 1]]
         )
@@ -55,6 +83,7 @@ class Returns:
             "returns customer": customer,
             "returns expected": usual * product * customer,
         }
+        result |= self._at_this_age(at, found, columns)
         for name, kind in self._kinds.items():
             of, known = kind[columns], kind[columns] >= 0
             result[f"returns {name}"] = np.where(known, self._kind[name][np.maximum(of, 0)], np.nan)
@@ -62,6 +91,38 @@ class Returns:
             where, there = groups.find(rows.astype(np.int64) * (int(kind.max()) + 2) + of + 1)
             own = np.where(there, lift[where], 1.0) if len(lift) else np.ones(len(of))
             result[f"returns customer and {name}"] = np.where(known, own, np.nan)
+        return result
+
+    def _gaps_of(self, columns_of_pairs: Ints) -> dict[str, Gaps]:
+        pairs, ages = self._ledger.pairs, self._ledger.ages
+        in_order = ages[pairs.order]
+        pair = np.repeat(np.arange(len(pairs.keys)), pairs.count)
+        follows = np.flatnonzero(pair[1:] == pair[:-1])
+        gap, of_gap = in_order[follows] - in_order[follows + 1], pair[follows]
+        self._age = in_order[pairs.start + pairs.count - 1]
+        groups = {"all": np.zeros(len(pairs.keys), np.int64), "product": columns_of_pairs}
+        groups |= {name: kind[columns_of_pairs] + 1 for name, kind in self._kinds.items()}
+        found = {name: Gaps(of[of_gap], gap, of, self._age, int(of.max(initial=0)) + 1) for name, of in groups.items()}
+        nobody = np.empty(0, np.int64)
+        return found | {"own": Gaps(of_gap, gap, nobody, nobody, len(pairs.keys))}
+
+    def _at_this_age(self, at: Ints, found: NDArray[np.bool_], columns: Ints) -> Columns:
+        """How likely the gap that is open now ends in the next window, by all, the kind's, the product's, own gaps."""
+        if not len(self._age):
+            return {f"returns now {name}": np.full(len(at), np.nan) for name in self._gaps}
+        at, columns, age = at[found], columns[found], self._age[at[found]]
+        group = {"all": np.zeros(len(at), np.int64)} | {name: kind[columns] + 1 for name, kind in self._kinds.items()}
+        group |= {"product": columns, "own": at}
+        result: Columns = {}
+        usual = np.zeros(len(at))
+        for name, of in group.items():
+            ended, lasted = self._gaps[name].ending(of, age)
+            strength = STRENGTH if name != "own" else PRIOR
+            rate = (ended + strength * usual) / (lasted + strength)
+            if name in ("all", "product"):
+                usual = rate
+            result[f"returns now {name}"] = np.full(len(found), np.nan)
+            result[f"returns now {name}"][found] = rate
         return result
 
 

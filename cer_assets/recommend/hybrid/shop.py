@@ -8,6 +8,8 @@ from cer_assets.recommend.hybrid.ledger import Columns, Floats, Ints, Keys, Ledg
 
 SPANS = (7, 28, 84)
 """Days before the cut over which sales are counted."""
+LATELY = 10
+"""Days in which a discount that still runs will have shown."""
 
 
 class Products:
@@ -45,10 +47,19 @@ class Products:
             "product discounted": usual,
             **{
                 f"product discounted {days}": over(sold(low & (ages <= days)) + usual, sales[days] + 1)
-                for days in (7, 14, 28)
-                if days in sales
+                for days in (7, 28)
             },
+            "product price now": self._price_now(ledger),
         }
+
+    def _price_now(self, ledger: Ledger) -> Floats:
+        """What a unit cost in the last days over what it usually costs: below 1 while there is a discount."""
+        bought, recent = ledger.interactions, ledger.ages <= LATELY
+        paid, units = (
+            np.bincount(ledger.columns[recent], value[recent], minlength=ledger.products)
+            for value in (bought.amounts, bought.quantities)
+        )
+        return over(over(paid, units), self.price)
 
     def of(self, columns: Ints) -> Columns:
         """Features of each product asked about (n)."""

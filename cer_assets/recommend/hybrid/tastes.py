@@ -3,13 +3,14 @@
 import numpy as np
 import polars as pl
 
-from cer_assets.recommend.hybrid.ledger import Columns, Floats, Ints, Keys, Ledger, over
+from cer_assets.recommend.hybrid.ledger import Columns, Floats, Ints, Keys, Ledger, gathered, over
 
 KINDS = ("department", "category", "type", "brand")
 """Columns of the catalogue that say what kind a product is of; each may be missing."""
 HALF_LIFE_DAYS = 60
 """Age at which a purchase counts half for a taste."""
 RECENT = 28
+"""Days that are called recent."""
 
 
 def kinds_of(products: pl.Series, catalogue: pl.DataFrame) -> dict[str, Ints]:
@@ -33,72 +34,95 @@ class Taste:
 
     def __init__(self, name: str, kind: Ints, ledger: Ledger, price: Floats):
         self.name, self.kind, self._ledger = name, kind, ledger
-        self._kinds = int(kind.max(initial=-1)) + 1
-        ages, of = ledger.ages, kind[ledger.columns]
-        kept = of >= 0
-        rows, of, ages = ledger.rows[kept], of[kept], ages[kept]
-        self._price = price
-        groups = Keys.of(rows * self._kinds + of)
-        self._groups = groups
-        trips = Keys.of((rows * self._kinds + of) * (int(ages.max(initial=0)) + 1) + ages)
-        days = np.bincount(groups.find(trips.keys // (int(ages.max(initial=0)) + 1))[0], minlength=len(groups.keys))
+        self._kinds = int(kind.max(initial=0)) + 1
+        self._price = np.log(np.maximum(price, 0.01))
+        kept = kind[ledger.columns] >= 0
+        rows, columns, ages = ledger.rows[kept], ledger.columns[kept], ledger.ages[kept]
+        self._groups = groups = Keys.of(rows * self._kinds + kind[columns])
         weight = np.exp2(-ages / HALF_LIFE_DAYS)
-        owner = groups.keys // max(self._kinds, 1)
-        mine = np.bincount(rows, weight, minlength=ledger.customers)
-        all_ = np.bincount(of, weight, minlength=self._kinds)
-        share = over(groups.total(weight), mine[owner])
-        usual = over(all_, np.full(self._kinds, max(all_.sum(), 1e-9)))
-        last, first = groups.least(ages), groups.most(ages)
-        gap = over(first - last, days - 1)
-        # A pair's first entry is its oldest: products of the kind, and those new to the customer lately.
-        pairs = ledger.pairs
-        column = pairs.keys % max(ledger.products, 1)
-        oldest = ledger.ages[pairs.order[pairs.start]]
-        at, found = groups.find((pairs.keys // max(ledger.products, 1)) * self._kinds + kind[column])
-        found &= kind[column] >= 0
-        distinct = np.bincount(at[found], minlength=len(groups.keys))
-        new = np.bincount(at[found & (oldest <= 2 * RECENT)], minlength=len(groups.keys))
-        paid = np.log(np.maximum(price, 0.01))[ledger.columns[kept]]
-        self._mean_price = over(groups.total(np.nan_to_num(paid)), groups.total(np.isfinite(paid)))
+        last = groups.least(ages)
+        gap = over(groups.most(ages) - last, self._days(rows, kind[columns], ages) - 1)
+        distinct, new = self._products()
+        share, lift = self._shares(rows, kind[columns], weight)
+        paid = self._price[columns]
         self._nan: Columns = {
             "last age": last,
             "gap": gap,
             "gap ratio": over(last, gap),
             "variety": over(distinct, groups.count),
+            "price": over(groups.total(np.nan_to_num(paid)), groups.total(np.isfinite(paid))),
         }
         self._zero: Columns = {
             "decayed": groups.total(weight),
             "share": share,
-            "lift": over(share, usual[groups.keys % max(self._kinds, 1)]),
+            "lift": lift,
             "days 28": groups.total(ages <= RECENT),
             "products": distinct,
             "new products": new,
         }
-        recent = ages <= RECENT
-        before = (ages > RECENT) & (ages <= 4 * RECENT)
-        self._trend = over(
-            np.bincount(of[recent], minlength=self._kinds) * 3 + 3, np.bincount(of[before], minlength=self._kinds) + 3
-        )
-        sold = np.bincount(ledger.columns, np.exp2(-ledger.ages / RECENT), minlength=ledger.products)
-        of_kind = np.bincount(np.maximum(kind, 0), sold * (kind >= 0), minlength=max(self._kinds, 1))
-        self._share = np.where(kind >= 0, over(sold, of_kind[np.maximum(kind, 0)]), np.nan)
+        self._trend, self._part = self._sales()
+        self._own = self._own_shares(groups.count, groups.total(weight))
 
     def of(self, rows: Ints, columns: Ints) -> Columns:
         """Features of each pair (n)."""
         kind = self.kind[columns]
         known = kind >= 0
-        at, found = self._groups.find(rows.astype(np.int64) * self._kinds + kind)
+        at, found = self._groups.find(rows * self._kinds + kind)
         found &= known
-        result: Columns = {}
-        for otherwise, features in ((np.nan, self._nan), (0.0, self._zero)):
-            for name, values in features.items():
-                got = np.where(found, values[at], otherwise) if len(values) else np.full(len(at), otherwise)
-                result[f"{self.name} {name}"] = np.where(known, got, np.nan)
-        price = np.log(np.maximum(self._price[columns], 0.01))
-        if len(self._mean_price):
-            result[f"{self.name} dearer"] = np.where(found, price - self._mean_price[at], np.nan)
-        else:
-            result[f"{self.name} dearer"] = np.full(len(at), np.nan)
-        result[f"{self.name} trend"] = np.where(known, self._trend[np.maximum(kind, 0)], np.nan)
-        result[f"{self.name} product's share"] = self._share[columns]
-        return result
+        got: Columns = {name: gathered(values, at, found, np.nan) for name, values in self._nan.items()}
+        got |= {name: np.where(known, gathered(values, at, found, 0.0), np.nan) for name, values in self._zero.items()}
+        own, there = self._ledger.find(rows, columns)
+        got |= {name: gathered(values, own, there, 0.0) for name, values in self._own.items()}
+        got["dearer"] = self._price[columns] - got.pop("price")
+        got["trend"] = np.where(known, self._trend[np.maximum(kind, 0)], np.nan)
+        got["product's share"] = self._part[columns]
+        return {f"{self.name} {name}": values for name, values in got.items()}
+
+    def _days(self, rows: Ints, kinds: Ints, ages: Ints) -> Ints:
+        """Days on which each customer bought of each kind."""
+        span = int(ages.max(initial=0)) + 1
+        days = np.unique((rows * self._kinds + kinds) * span + ages)
+        return np.bincount(self._groups.find(days // span)[0], minlength=len(self._groups.keys))
+
+    def _products(self) -> tuple[Ints, Ints]:
+        """How many products of each kind each customer bought, and how many of them first lately."""
+        pairs = self._ledger.pairs
+        owner, column = np.divmod(pairs.keys, max(self._ledger.products, 1))
+        first = self._ledger.ages[pairs.order[pairs.start]]
+        at, found = self._groups.find(owner * self._kinds + self.kind[column])
+        found &= self.kind[column] >= 0
+        number = len(self._groups.keys)
+        new = found & (first <= 2 * RECENT)
+        return np.bincount(at[found], minlength=number), np.bincount(at[new], minlength=number)
+
+    def _shares(self, rows: Ints, kinds: Ints, weight: Floats) -> tuple[Floats, Floats]:
+        """Each kind's share of what each customer buys, and that over its share of what all buy."""
+        groups = self._groups
+        owner, kind = np.divmod(groups.keys, self._kinds)
+        share = over(groups.total(weight), np.bincount(rows, weight, minlength=self._ledger.customers)[owner])
+        usual = np.bincount(kinds, weight, minlength=self._kinds)
+        return share, over(share * usual.sum(), usual[kind])
+
+    def _own_shares(self, count: Ints, decayed: Floats) -> Columns:
+        """Each pair's share of the customer's purchases of its kind, all alike and the later ones more."""
+        ledger, pairs = self._ledger, self._ledger.pairs
+        owner, column = np.divmod(pairs.keys, max(ledger.products, 1))
+        at, found = self._groups.find(owner * self._kinds + self.kind[column])
+        found &= self.kind[column] >= 0
+        mine = pairs.total(np.exp2(-ledger.ages / HALF_LIFE_DAYS))
+        return {
+            "own share": over(pairs.count, gathered(count, at, found, np.nan)),
+            "own decayed share": over(mine, gathered(decayed, at, found, np.nan)),
+        }
+
+    def _sales(self) -> tuple[Floats, Floats]:
+        """Sales of each kind lately over those before, and each product's share of its kind's."""
+        ledger, ages = self._ledger, self._ledger.ages
+        kind = self.kind[ledger.columns]
+        recent, before = (kind >= 0) & (ages <= RECENT), (kind >= 0) & (ages > RECENT) & (ages <= 4 * RECENT)
+        lately, earlier = (np.bincount(kind[days], minlength=self._kinds) for days in (recent, before))
+        sold = np.bincount(ledger.columns, np.exp2(-ages / RECENT), minlength=ledger.products)
+        known = self.kind >= 0
+        all_ = np.bincount(self.kind[known], sold[known], minlength=self._kinds)
+        part = np.where(known, over(sold, all_[np.maximum(self.kind, 0)]), np.nan)
+        return over(lately * 3 + 3, earlier + 3), part
