@@ -1,7 +1,9 @@
 """One list from all families: by what a ranker learned, or by their weighed mean where it could learn nothing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date
+from threading import local
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,7 +13,7 @@ from pydantic import Field
 
 from cer_assets.recommend.context import ANYTIME, Context, ContextLift
 from cer_assets.recommend.families import all_families
-from cer_assets.recommend.hybrid.candidates import Candidates, CandidateSettings, blocks_of, candidates, standardised
+from cer_assets.recommend.hybrid.candidates import CandidateSettings, blocks_of, candidates, standardised
 from cer_assets.recommend.hybrid.features import Features
 from cer_assets.recommend.hybrid.ranker import Ranker
 from cer_assets.recommend.interactions import Interactions
@@ -66,6 +68,8 @@ class Hybrid(Recommender):
         self.fitted_ = dict(sorted(fitted.items()))
         self.lift_ = ContextLift().fit(interactions, products, as_of)
         self.features_ = Features(interactions, products, as_of) if self.ranker is not None else None
+        self._counts = interactions.counts()
+        self._last = local()
         self.bought_ = np.bincount(interactions.rows, minlength=interactions.shape[0])
         return self
 
@@ -86,18 +90,14 @@ class Hybrid(Recommender):
         source = np.full(columns.shape, self.name, dtype=object)
         voice = np.full(columns.shape, Voice.TREND.value, dtype=object)
         behind = np.full(columns.shape, -1, np.int32)
-        for start, block in blocks_of(rows, len(self.interactions_.products), len(self.fitted_)):
-            part = slice(start, start + len(block))
-            found = candidates(self.fitted_, block, self._candidates())
-            speaker = self._speakers(found, block, columns[part])
-            for number, name in enumerate(found.families):
-                mine = speaker == number
-                asked = mine.any(axis=1)
-                if not asked.any():
-                    continue
-                said = self.fitted_[name].explain(block[asked], columns[part][asked], titles)
+        speaker = self._speakers(rows, columns)
+        for number, name in enumerate(self.fitted_):
+            mine = speaker == number
+            asked = mine.any(axis=1)
+            if asked.any():
+                said = self.fitted_[name].explain(rows[asked], columns[asked], titles)
                 for kept, given in ((source, said.source), (voice, said.voice), (behind, said.behind)):
-                    kept[part][mine] = given[mine[asked]]
+                    kept[mine] = given[mine[asked]]
         return Explanation(source, voice, behind)
 
     def card(self) -> dict[str, Any]:
@@ -105,27 +105,40 @@ class Hybrid(Recommender):
         learned = {} if self.ranker is None else {"ranker": self.ranker.card()}
         return super().card() | {"families": sorted(self._families())} | learned
 
-    def _candidates(self) -> CandidateSettings:
-        return CandidateSettings() if self.ranker is None else self.ranker.settings.candidates
-
     def _score(self, rows: Indices, context: Context, goal: str) -> Scores:
         scores = np.full((len(rows), len(self.interactions_.products)), -np.inf, np.float32)
-        for start, block in blocks_of(rows, scores.shape[1], len(self.fitted_)):
-            part = scores[start : start + len(block)]
-            known = self.bought_[block] > 0
-            if self.ranker is None or self.features_ is None:
-                part[known] = self._weighed(block[known], self.settings.weights)
-            elif known.any():
-                found = candidates(self.fitted_, block[known], self.ranker.settings.candidates)
-                odds = np.full((int(known.sum()), scores.shape[1]), -np.inf, np.float32)
-                odds[found.places, found.columns] = self.ranker.log_odds(self.features_.of(found), goal)
-                part[known] = odds
-            if not known.all():
-                part[~known] = self._weighed(block[~known], self._newcomer_weights())
+        known = self.bought_[rows] > 0
+        if self.ranker is None:
+            scores[known] = self._weighed(rows[known], self.settings.weights)
+        else:
+            for part in self._judged(rows):
+                scores[part.places, part.columns] = part.odds.get(goal, part.odds["window"])
+        if not known.all():
+            scores[~known] = self._weighed(rows[~known], self._newcomer_weights())
         lift = self.lift_.lift(context)
         if lift.any():
             scores += np.float32(self.settings.context_weight) * lift
         return scores
+
+    def _judged(self, rows: Indices) -> list["_Judged"]:
+        """Candidates of some rows with ranks and odds; a thread that asks for the same rows again is given the same."""
+        asked = rows.tobytes()
+        if getattr(self._last, "asked", None) != asked:
+            self._last.judged = [self._judged_block(*block) for block in self._blocks(rows)]
+            self._last.asked = asked
+        return self._last.judged
+
+    def _judged_block(self, start: int, rows: Indices) -> "_Judged":
+        settings = CandidateSettings() if self.ranker is None else self.ranker.settings.candidates
+        found = candidates(self.fitted_, rows, settings)
+        odds: dict[str, Scores] = {}
+        if self.ranker is not None and self.features_ is not None:
+            known = self.features_.of(found)
+            odds = {goal: self.ranker.log_odds(known, goal) for goal in self.ranker.heads}
+        return _Judged(found.places + start, found.columns, found.ranks, odds)
+
+    def _blocks(self, rows: Indices) -> Iterator[tuple[int, Indices]]:
+        return blocks_of(rows, len(self.interactions_.products), len(self.fitted_))
 
     def _newcomer_weights(self) -> dict[str, float]:
         weights = self.settings.newcomer_weights
@@ -145,21 +158,32 @@ class Hybrid(Recommender):
         total[~heard] = -np.inf
         return total
 
-    def _speakers(self, found: Candidates, block: Indices, columns: Indices) -> NDArray[np.int64]:
+    def _speakers(self, rows: Indices, columns: Indices) -> NDArray[np.int64]:
         """Number of the family that speaks most for each product (rows x k), -1 where none does."""
         width = len(self.interactions_.products)
-        keys = found.places.astype(np.int64) * width + found.columns
-        wanted = np.arange(len(block))[:, None] * width + columns
-        at = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
+        judged = self._judged(rows)
+        keys = np.concatenate([part.places.astype(np.int64) * width + part.columns for part in judged])
         if not len(keys):
             return np.full(columns.shape, -1)
-        place = np.where((keys[at] == wanted)[:, :, None], found.ranks[at], np.nan)
-        own = self.interactions_.counts()[np.repeat(block, columns.shape[1]), columns.ravel()]
+        ranks = np.concatenate([part.ranks for part in judged])
+        wanted = np.arange(len(rows))[:, None] * width + columns
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        place = np.where((keys[at] == wanted)[:, :, None], ranks[at], np.nan)
+        own = self._counts[np.repeat(rows, columns.shape[1]), columns.ravel()]
         own = np.asarray(own).reshape(columns.shape) > 0
-        voices = np.array([self.fitted_[name].voice for name in found.families])
-        repeat, trend = voices == Voice.REPEAT, voices == Voice.TREND
+        voices = np.array([model.voice for model in self.fitted_.values()])
         # What says nothing of the customer comes after everything that does.
-        place = place + np.where(trend, np.float32(width), np.float32(0))
-        place = np.where(own[:, :, None] == repeat, place, np.nan)
-        best = np.where(np.isnan(place), np.inf, place)
-        return np.where(np.isfinite(best).any(axis=2), best.argmin(axis=2), -1)
+        place = place + np.where(voices == Voice.TREND, np.float32(width), np.float32(0))
+        fits = own[:, :, None] == (voices == Voice.REPEAT)
+        place = np.where(fits & ~np.isnan(place), place, np.inf)
+        return np.where(np.isfinite(place).any(axis=2), place.argmin(axis=2), -1)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Candidates of a block of customers: who, what, how the families rank it, and the odds by goal."""
+
+    places: Indices
+    columns: Indices
+    ranks: Scores
+    odds: dict[str, Scores]
