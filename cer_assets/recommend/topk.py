@@ -19,7 +19,7 @@ Indices = NDArray[np.int32]
 
 BLOCK = 1024
 """Customers scored at once, at most."""
-BLOCK_BYTES = 32 * 2**20
+BLOCK_BYTES = 16 * 2**20
 """Bytes that the scores of one block may take; one block a thread is under way, whatever the number of customers."""
 MAXIMA = 256
 """Maxima a row is reduced to before any is compared with the others, at least; then 8 for each place of the list."""

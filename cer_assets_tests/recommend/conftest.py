@@ -13,7 +13,7 @@ from cer_assets.recommend import AlsSettings
 START = dt.date(2024, 1, 1)
 CUT = dt.date(2024, 4, 1)
 CUSTOMERS, PRODUCTS = 40, 30
-SMALL = AlsSettings(factors=8, regularization=1.0, iterations=5, threads=1)
+SMALL = AlsSettings(factors=8, regularization=0.25, iterations=5, threads=1)
 
 
 def order_lines(bought: Iterable[tuple[str | None, str, dt.date]]) -> pl.DataFrame:
