@@ -265,7 +265,8 @@ def figures(judged: Sequence[Judged], k: int = 10, resamples: int = 200, seed: i
         ...), value, low, high (95 %).
     """
     origins = [(one.cut, [one]) for one in judged]
-    parts = [_figures(cut, some, k, resamples, seed) for cut, some in [(None, list(judged)), *origins] if some]
+    with one_blas_thread():
+        parts = [_figures(cut, some, k, resamples, seed) for cut, some in [(None, list(judged)), *origins] if some]
     columns = [name for name in EVALUATION if name != "as_of"]
     return pl.concat([pl.DataFrame(schema={name: EVALUATION[name] for name in columns}), *parts])
 

@@ -12,6 +12,7 @@ import polars as pl
 from cer_assets.predict.drift import Population
 from cer_assets.recommend.evaluate import NEW, paired
 from cer_assets.recommend.interactions import Interactions, days_since_epoch
+from cer_assets.recommend.topk import one_blas_thread
 
 BASELINES = ("popularity", "personal_frequency", "decayed_frequency")
 """The plain rules that whatever is shown must beat."""
@@ -107,8 +108,9 @@ def verdict(
         why = f"{customers} customers bought something to judge it by: at least {LEAST_CUSTOMERS} are needed"
         return Verdict(challenger, False, why if rivals else "there is nothing to compare it with", _none())
     measured = champion if champion is not None else _best(asked, plain)
-    overall = [_lead(asked, challenger, rival, "all", resamples, seed) for rival in rivals]
-    groups = [_lead(members, challenger, measured, name, resamples, seed) for name, members in _buckets(asked)]
+    with one_blas_thread():
+        overall = [_lead(asked, challenger, rival, "all", resamples, seed) for rival in rivals]
+        groups = [_lead(members, challenger, measured, name, resamples, seed) for name, members in _buckets(asked)]
     intervals = pl.DataFrame([*overall, *groups], schema=INTERVALS)
     beaten_by = [row for row in overall if not row["low"] > 0]
     if beaten_by:
