@@ -1,8 +1,10 @@
-"""Recommenders on 28 days they never saw: ours by `backtest`, beside ALS as `implicit` itself recommends.
+"""Every recommender on 28 days that none of them saw, in one table: quality with intervals, time and memory.
 
-Complete Journey, one household one customer, cut at 2017-12-04.
+Complete Journey, one household one customer, cut at 2017-12-04. The ranking over all families learns on the windows
+before the cut. Beside ours stands ALS as `implicit` itself recommends.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Any
@@ -11,23 +13,28 @@ import complete_journey
 import numpy as np
 import polars as pl
 from implicit.cpu.als import AlternatingLeastSquares
-from measuring import measured, median_seconds, ratio, report, report_skipped
+from measuring import Cost, measured, report, report_skipped
 from numpy.typing import NDArray
-from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from cer_assets.recommend import Als, AlsSettings, Interactions, backtest, interactions
-from cer_assets.recommend.evaluate import Targets, measure, targets
+from cer_assets.recommend.backtest import Sources
+from cer_assets.recommend.evaluate import Judged, Targets, figures, judge, mean_interval, measure, targets
+from cer_assets.recommend.families import all_families
+from cer_assets.recommend.families.als import AlsSettings
+from cer_assets.recommend.hybrid import Hybrid, Ranker, RankerSettings, learn
+from cer_assets.recommend.interactions import Interactions
+from cer_assets.recommend.model import Recommender
 from cer_assets.value.past import buckets_as_of
 
 CUT = date(2017, 12, 4)
 DAYS = 28
 K = 10
-SETTINGS = AlsSettings()
+RESAMPLES = 1000
+SHOWN = (("A", "ndcg"), ("A", "recall"), ("B", "recall"), ("B", "ndcg"), ("C", "ndcg"), ("C", "recall"))
+"""Protocol and metric of the table's columns."""
+BY_BUCKET = ("als_global", "als_bucket", "hybrid")
 
-Lists = NDArray[np.int32]
-"""Columns of the products recommended (customers x K), best first."""
-Seconds = dict[str, float]
+Row = dict[str, Any]
 
 
 def main() -> None:
@@ -38,24 +45,35 @@ def main() -> None:
     lines = complete_journey.order_lines()
     # implicit asks for it: its own threads and those of BLAS get in each other's way.
     with threadpool_limits(1, user_api="blas"):
-        report("recommend", ["implicit", "numpy", "polars", complete_journey.PACKAGE], figures(lines))
+        report("recommend", ["implicit", "numpy", "polars", "scikit-learn", complete_journey.PACKAGE], table(lines))
 
 
-def figures(lines: pl.DataFrame) -> dict[str, Any]:
-    """Time of one ALS on both sides, then quality of every model."""
-    history = interactions(lines, CUT)
+def table(lines: pl.DataFrame) -> dict[str, Any]:
+    """A row per recommender; the ranker is learned first, on nothing but what lies before the cut."""
+    sources = Sources(lines, traits=Buckets(lines), products=complete_journey.catalogue())
+    settings = RankerSettings()
+    ranker, learning = measured(lambda: learn(sources.before, lines, sources.products, CUT, settings))
+    history = sources.before(CUT)
     wanted = targets(lines, history, CUT, DAYS, K)
-    bought = history.decayed(CUT, SETTINGS.half_life_days)[:-1]
-    ours = seconds_of_ours(history)
-    same = fitted(solver_with_our_settings(), bought)
-    theirs = seconds_of_implicit(same, bought)
-    counts = history.counts()[:-1]
-    default = fitted(AlternatingLeastSquares(random_state=SETTINGS.seed), counts)
-    judged, whole = measured(lambda: backtest(lines, buckets(lines), CUT, DAYS, k=K))
-    quality = quality_of_ours(judged) | {
-        "implicit, our settings": quality_of(lists_by_implicit(same, bought), wanted),
-        "implicit, its defaults on counts": quality_of(lists_by_implicit(default, counts), wanted),
-    }
+    costs: dict[str, dict[str, Cost]] = {}
+    fitted: dict[str, Recommender] = {}
+    judged: list[Judged] = []
+
+    def stand(name: str, fit: Any) -> None:
+        fitted[name], fitting = measured(fit)
+        one, listing = measured(lambda: judge({name: fitted[name]}, wanted, CUT, K))
+        judged.append(one)
+        costs[name] = {"fit": fitting, "three lists for everyone judged": listing}
+
+    for name, model in all_families().items():
+        stand(name, lambda model=model: model.fit(history, sources.products, CUT))
+    families = dict(fitted)
+    for name, learned in {"weighed": None, "hybrid": ranker}.items():
+        stand(name, lambda of=learned: over(of, families, history, sources.products))
+    everything = judged[0]
+    for one in judged[1:]:
+        everything = everything.beside(one)
+    quality = figures([everything], K, RESAMPLES).filter(pl.col("cut").is_null())
     return {
         "data": {
             "customers": len(history.customers),
@@ -63,101 +81,85 @@ def figures(lines: pl.DataFrame) -> dict[str, Any]:
             "day_baskets": len(history.rows),
             "customers_judged": {protocol: len(target.rows) for protocol, target in wanted.items()},
         },
-        "als": {
-            "ours, seconds": ours,
-            "implicit, seconds": theirs,
-            "ratios, ours over implicit": {
-                "fit": ratio(ours["fit"], theirs["fit"]),
-                "top 10": ratio(ours["top 10"], theirs["top 10"]),
-                "top 10, both solving customers anew": ratio(ours["top 10"], theirs["top 10, customers solved anew"]),
-            },
+        "learning the ranker, all families fitted anew for each of its windows": asdict(learning),
+        "ranker": None if ranker is None else ranker.card()["learned_on"],
+        "quality": {name: row(quality, name) for name in sorted(fitted)} | peers(history, wanted),
+        "by bucket": {
+            bucket: {name: row(quality, name, bucket) for name in BY_BUCKET}
+            for bucket in quality["bucket"].unique().sort().to_list()
         },
-        "backtest": asdict(whole),
-        "quality": quality,
-        "ratios, model over implicit with our settings": ratios(quality, quality["implicit, our settings"]),
+        "costs": {name: {what: asdict(cost) for what, cost in of.items()} for name, of in sorted(costs.items())},
     }
 
 
-def seconds_of_ours(history: Interactions) -> Seconds:
-    """Time of `Als` to fit, and to make a table of lists for every customer, whose factors it solves for on the way."""
-    model = Als(SETTINGS)
-    return {
-        "fit": median_seconds(lambda: model.fit(history, pl.DataFrame(), CUT), 2),
-        "top 10": median_seconds(lambda: model.recommend(history.customers, K), 3),
+def over(
+    ranker: Ranker | None, families: Mapping[str, Recommender], history: Interactions, products: pl.DataFrame
+) -> Recommender:
+    """The ranking over families that are fitted."""
+    return Hybrid(ranker).over(families, history, products, CUT)
+
+
+class Buckets:
+    """Value buckets as they were known on the eve of a cut."""
+
+    def __init__(self, lines: pl.DataFrame):
+        with complete_journey.connect(lines) as con:
+            self._purchases = con.sql("from value.purchases").pl()
+
+    def __call__(self, cut: date) -> pl.DataFrame:
+        """customer_id, bucket."""
+        return buckets_as_of(self._purchases, cut - timedelta(days=1)).select("customer_id", "bucket")
+
+
+def row(quality: pl.DataFrame, model: str, bucket: str = "all") -> Row:
+    """Value, low and high of each shown metric of a model."""
+    own = quality.filter(pl.col("model") == model, pl.col("bucket") == bucket)
+    found = {
+        (protocol, metric): [round(value, 4), round(low, 4), round(high, 4)]
+        for protocol, metric, value, low, high in own.select("protocol", "metric", "value", "low", "high")
+        .drop_nulls()
+        .iter_rows()
     }
+    return {f"{protocol} {metric}@{K}": found.get((protocol, f"{metric}@{K}")) for protocol, metric in SHOWN}
 
 
-def solver_with_our_settings() -> AlternatingLeastSquares:
-    """An ALS of `implicit` set as ours is, not yet fitted."""
-    return AlternatingLeastSquares(
-        factors=SETTINGS.factors,
-        regularization=SETTINGS.regularization,
-        alpha=SETTINGS.alpha,
-        iterations=SETTINGS.iterations,
-        random_state=SETTINGS.seed,
+def peers(history: Interactions, wanted: Mapping[str, Targets]) -> dict[str, Row]:
+    """ALS of `implicit` by its own lists, with our weights and settings and with its own on counts."""
+    settings = AlsSettings()
+    ours = AlternatingLeastSquares(
+        factors=settings.factors,
+        regularization=settings.regularization,
+        alpha=settings.alpha,
+        iterations=settings.iterations,
+        random_state=settings.seed,
     )
-
-
-def fitted(solver: AlternatingLeastSquares, bought: sparse.csr_matrix) -> AlternatingLeastSquares:
-    """The solver once fitted. One fitted before would go on from where it ended, so each is fitted once."""
-    solver.fit(bought, show_progress=False)
-    return solver
-
-
-def seconds_of_implicit(solver: AlternatingLeastSquares, bought: sparse.csr_matrix) -> Seconds:
-    """Time of `implicit` to fit anew, and of a fitted solver's lists as arrays: from its factors, and solving them."""
-    customers = np.arange(bought.shape[0])
-
-    def top(anew: bool) -> None:
-        solver.recommend(customers, bought, N=K, filter_already_liked_items=False, recalculate_user=anew)
-
-    return {
-        "fit": median_seconds(lambda: fitted(solver_with_our_settings(), bought), 2),
-        "top 10": median_seconds(lambda: top(anew=False), 3),
-        "top 10, customers solved anew": median_seconds(lambda: top(anew=True), 3),
+    weighed = {
+        "implicit, our settings": (ours, history.decayed(CUT, settings.half_life_days)[:-1]),
+        "implicit, its defaults on counts": (
+            AlternatingLeastSquares(random_state=settings.seed),
+            history.counts()[:-1],
+        ),
     }
+    found: dict[str, Row] = {}
+    for name, (solver, bought) in weighed.items():
+        solver.fit(bought, show_progress=False)
+        customers = np.arange(bought.shape[0])
+        lists: list[NDArray[np.int32]] = [
+            solver.recommend(customers, bought, N=K, filter_already_liked_items=only_new)[0]
+            for only_new in (False, True)
+        ]
+        found[name] = row_of({"A": lists[0], "B": lists[0], "C": lists[1]}, wanted)
+    return found
 
 
-def lists_by_implicit(solver: AlternatingLeastSquares, bought: sparse.csr_matrix) -> dict[str, Lists]:
-    """Its lists per protocol; what was bought before is left out of those of C alone."""
-    customers = np.arange(bought.shape[0])
-    anything, new = (
-        solver.recommend(customers, bought, N=K, filter_already_liked_items=only_new)[0] for only_new in (False, True)
-    )
-    return {"A": anything, "B": anything, "C": new}
-
-
-def buckets(lines: pl.DataFrame) -> pl.DataFrame:
-    """Value buckets as they were known on the eve of the cut."""
-    with complete_journey.connect(lines) as con:
-        return buckets_as_of(con.sql("from value.purchases").pl(), CUT - timedelta(days=1))
-
-
-def quality_of(lists: dict[str, Lists], wanted: dict[str, Targets]) -> dict[str, dict[str, float]]:
-    """Recall and NDCG of lists per protocol, by the project's own metrics."""
-    means = {p: measure(lists[p][target.rows], target).mean(axis=0).tolist() for p, target in wanted.items()}
-    return {p: {"recall@10": round(recall, 4), "ndcg@10": round(ndcg, 4)} for p, (ndcg, recall, _) in means.items()}
-
-
-def quality_of_ours(judged: pl.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
-    """The same from `backtest`, over all customers: model -> protocol -> metric."""
-    table: dict[str, dict[str, dict[str, float]]] = {}
-    shown = judged.filter(pl.col("bucket") == "all", pl.col("metric").is_in([f"recall@{K}", f"ndcg@{K}"]))
-    for row in shown.sort("model", "protocol", pl.col("metric"), descending=[False, False, True]).to_dicts():
-        of_model = table.setdefault(row["model"], {})
-        of_model.setdefault(row["protocol"], {})[row["metric"]] = round(row["value"], 4)
-    return table
-
-
-def ratios(
-    quality: dict[str, dict[str, dict[str, float]]], peer: dict[str, dict[str, float]]
-) -> dict[str, dict[str, float | None]]:
-    """NDCG of each model over the peer's, per protocol."""
-    metric = f"ndcg@{K}"
-    return {
-        model: {f"{protocol} {metric}": ratio(of[metric], peer[protocol][metric]) for protocol, of in table.items()}
-        for model, table in quality.items()
-    }
+def row_of(lists: Mapping[str, NDArray[np.int32]], wanted: Mapping[str, Targets]) -> Row:
+    """The shown metrics of lists made elsewhere, by the project's own measure."""
+    result: Row = {}
+    for protocol, metric in SHOWN:
+        target = wanted[protocol]
+        values = measure(lists[protocol][target.rows], target)[:, ("ndcg", "recall", "map").index(metric), None]
+        result[f"{protocol} {metric}@{K}"] = [round(float(part[0]), 4) for part in mean_interval(values, RESAMPLES)]
+    return result
 
 
 if __name__ == "__main__":

@@ -50,6 +50,21 @@ def order_lines() -> pl.DataFrame:
     )
 
 
+def catalogue() -> pl.DataFrame:
+    """`customer.products` without prices, which are those of the whole year: what was paid is in the order lines."""
+    products = read_journey().products
+    described = {"category": "product_category", "type": "product_type", "size": "package_size"}
+    return products.select(
+        pl.col("product").cast(pl.String).alias("product_id"),
+        pl.coalesce("product_type", "product_category", "department").alias("title"),
+        "department",
+        "brand",
+        "merchandise",
+        **{name: pl.col(column) for name, column in described.items()},
+        available=pl.lit(value=True),
+    )
+
+
 def query(table: str) -> str:
     """The select of a table of the project, by its name (`schema.table`)."""
     sql = ROOT / "sql"
