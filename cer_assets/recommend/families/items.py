@@ -15,6 +15,7 @@ from cer_assets.recommend.interactions import Interactions
 from cer_assets.recommend.likeness import (
     cells,
     own_product_behind,
+    scale_columns,
     scale_rows,
     scaled_to_length_one,
     strongest,
@@ -33,8 +34,10 @@ class ItemNeighboursSettings(Settings):
     """What a customer tells about a product they bought. A product is a document, its customers are the terms:
     cosine: the log of the days; tfidf: times the customer's IDF, as who buys everything tells little of anything;
     bm25: the days saturate, and products of many purchases are held back."""
-    neighbours: int = Field(default=200, ge=1)
-    """Neighbours kept of each product; the model takes products x neighbours x 8 bytes."""
+    neighbours: int = Field(default=100, ge=1)
+    """Neighbours kept of each product; the model takes at most twice products x neighbours x 8 bytes."""
+    hub_power: float = Field(default=0.25, ge=0, le=1)
+    """Scores are divided by the sum of a product's likenesses to this power: who is near to all is held back."""
     half_life_days: float | None = Field(default=None, gt=0)
     """Age at which a purchase of the customer counts half; none: all count alike."""
 
@@ -66,7 +69,11 @@ class ItemNeighbours(Recommender):
             alike.data[itself] = 0
             return alike
 
-        self.likeness_ = strongest(likeness, (width, width), self.settings.neighbours)
+        near = strongest(likeness, (width, width), self.settings.neighbours)
+        # A pair counts where one of the two is among the other's nearest, and twice where both are.
+        mutual = sparse.csr_matrix(near + near.T)
+        sums = np.asarray(mutual.sum(axis=0), np.float64).ravel()
+        self.likeness_ = scale_columns(mutual, np.where(sums > 0, sums, 1) ** -self.settings.hub_power)
         return self
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:

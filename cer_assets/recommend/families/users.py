@@ -26,9 +26,9 @@ from cer_assets.recommend.model import Indices, Recommender, Scores, Settings, V
 class UserNeighboursSettings(Settings):
     """Who is alike, and how many of them count."""
 
-    neighbours: int = Field(default=400, ge=1)
+    neighbours: int = Field(default=100, ge=1)
     """Customers who count."""
-    idf_power: float = Field(default=1.0, ge=0)
+    idf_power: float = Field(default=0.5, ge=0)
     """0: all products tell alike who is like whom; 1: times the log of customers over buyers of the product."""
     likeness_power: float = Field(default=1.0, gt=0)
     """More than 1 lets the likest customers count for more."""
