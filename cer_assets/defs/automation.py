@@ -8,10 +8,10 @@
 | daily schedule  | 05:00 on the retailer's clock        | `customers` if it is due; skips when it is not             |
 
 Jobs in their order: `load` (drops into raw), `customers` (people, purchases, value, segments, predictions as of the
-newest day), `models` (ALS, one partition a value bucket), `history` (the days that a table with a history lacks),
-`recommendations` (lists, backtest, snapshot, warehouse). `training` is the identity model alone: its challenger goes
-live only if the guards pass, and what stands on it is due from then on. `restate` recomputes past days, and is only
-ever started by hand.
+newest day), `models` (ALS, one partition an audience; the challenge that settles whose lists are shown), `history` (the
+days that a table with a history lacks), `recommendations` (lists, snapshot, warehouse). `training` is the identity
+model alone: its challenger goes live only if the guards pass, and what stands on it is due from then on. `restate`
+recomputes past days, and is only ever started by hand; so is `rollback`, which brings a former champion back.
 
 A blocking check that failed holds back whatever stands on its asset: Dagster sees to that within a run,
 `plan.held_back` across runs, until a later evaluation passes.
@@ -35,7 +35,9 @@ from cer_assets.feeds import list_drops
 from cer_assets.identity.advice import retrain_due
 
 _HISTORY = dg.AssetSelection.assets(["value", "rfm"], ["value", "rfm_history"])
-_MODELS = dg.AssetSelection.assets(["recommend", "als"])
+_MODELS = dg.AssetSelection.assets(
+    *(["recommend", name] for name in ("als", "model", "evaluation", "leaks", "decisions"))
+)
 SELECTIONS: dict[str, dg.AssetSelection] = {
     "customers": dg.AssetSelection.groups("identity", "customer", "value", "segment", "predict"),
     "models": _MODELS,
@@ -57,7 +59,11 @@ customers_job = dg.define_asset_job(
     SELECTIONS["customers"],
     description="People, their purchases, value, segments and predictions as of a day.",
 )
-models_job = dg.define_asset_job("models", SELECTIONS["models"], description="Train the recommenders, by value bucket.")
+models_job = dg.define_asset_job(
+    "models",
+    SELECTIONS["models"],
+    description="Train ALS, and let a challenger try itself against the model of the lists.",
+)
 recommendations_job = dg.define_asset_job(
     "recommendations",
     SELECTIONS["recommendations"],

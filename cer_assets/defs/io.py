@@ -49,6 +49,13 @@ def read(key: str) -> dg.AssetIn:
     return dg.AssetIn(key=dg.AssetKey(key.split("/")), partition_mapping=dg.AllPartitionMapping())
 
 
+def reads_itself(key: str) -> dg.AssetIn:
+    """Another asset whose table, all days of it, the function reads for itself: columns or days of it, or its files."""
+    return dg.AssetIn(
+        key=dg.AssetKey(key.split("/")), partition_mapping=dg.AllPartitionMapping(), dagster_type=dg.Nothing
+    )
+
+
 def same_day(key: str) -> dg.AssetIn:
     """Another asset's table, the run's day of it."""
     return dg.AssetIn(key=dg.AssetKey(key.split("/")))
@@ -194,20 +201,44 @@ def model(
         partitions_def: a model a partition, where there is a grid.
         stands_on: the inputs whose change calls for training anew, where these are not all.
     """
-    stage = key.split("/")[0]
+    spec = model_spec(key, kinds=kinds, stands_on=stands_on)
     return dg.asset(
-        key=key.split("/"),
+        key=spec.key,
         ins=ins,
+        group_name=spec.group_name,
+        owners=spec.owners,
+        kinds=spec.kinds,
+        tags=spec.tags,
+        metadata=spec.metadata,
+        code_version=spec.code_version,
+        partitions_def=partitions_def,
+        backfill_policy=dg.BackfillPolicy.single_run() if partitions_def else None,
+        io_manager_key="model_files",
+    )
+
+
+def model_spec(
+    key: str,
+    *,
+    kinds: Sequence[str],
+    stands_on: Sequence[str] | None = None,
+    code: Sequence[str] = (),
+    description: str | None = None,
+    deps: Sequence[str] = (),
+) -> dg.AssetSpec:
+    """A trained model that a function returns beside tables; the arguments are those of `model` and `python_table`."""
+    stage = key.split("/")[0]
+    return dg.AssetSpec(
+        key.split("/"),
+        description=description,
+        deps=[dep.split("/") for dep in deps],
         group_name=stage,
         owners=["team:data"],
         kinds=set(kinds),
         tags={"stage": stage, "model": "yes"},
         metadata={} if stands_on is None else {STANDS_ON: list(stands_on)},
-        code_version=code_of(stage),
-        partitions_def=partitions_def,
-        backfill_policy=dg.BackfillPolicy.single_run() if partitions_def else None,
-        io_manager_key="model_files",
-    )
+        code_version=code_of(stage, *code),
+    ).with_io_manager_key("model_files")
 
 
 def picture(chart: alt.TopLevelMixin) -> dg.MetadataValue:
@@ -432,7 +463,9 @@ def _days_of(context: dg.OutputContext, day_column: str | None) -> list[dt.date]
     if context.has_asset_partitions:
         return as_days(context.asset_partition_keys)
     named = context.output_metadata.get(REPLACES)
-    return as_days(str(named.value if isinstance(named, dg.TextMetadataValue) else named).split()) if named else None
+    if named is None:
+        return None
+    return as_days(str(named.value if isinstance(named, dg.TextMetadataValue) else named).split())
 
 
 def _descriptions(schema: object) -> dict[str, str]:

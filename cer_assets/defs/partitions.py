@@ -1,4 +1,4 @@
-"""The grids that assets are partitioned by: the retailer's days, and the value buckets."""
+"""The grids that assets are partitioned by: the retailer's days, and the audiences that a model is trained for."""
 
 import datetime as dt
 from collections.abc import Iterable
@@ -19,7 +19,9 @@ def _days() -> dg.DailyPartitionsDefinition:
 
 
 days = _days()
-buckets = dg.StaticPartitionsDefinition(["high", "mid", "low"])
+EVERYONE = "all"
+audiences = dg.StaticPartitionsDefinition([EVERYONE, "high", "mid", "low"])
+"""Whose purchases an ALS model learns from: everyone's, or those of one value bucket."""
 
 
 def refuse_hindsight(day: dt.date, learned_until: dt.date) -> None:

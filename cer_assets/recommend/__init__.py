@@ -1,6 +1,6 @@
 """What to show each customer, and why: interactions, models behind one contract, the ranking, its backtest."""
 
-from cer_assets.recommend.backtest import backtest, contenders
+from cer_assets.recommend.backtest import Sources, backtest, contenders
 from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.evaluate import EVALUATION, PROTOCOLS
 from cer_assets.recommend.families import all_families
@@ -10,7 +10,10 @@ from cer_assets.recommend.families.popularity import Popularity, Trending, Trend
 from cer_assets.recommend.hybrid.blend import Blend, BlendSettings
 from cer_assets.recommend.interactions import Interactions, interactions, withdrawn_customers
 from cer_assets.recommend.model import Recommender
-from cer_assets.recommend.rank import RECOMMENDATIONS, UNKNOWN, rank
+from cer_assets.recommend.policy import Policy
+from cer_assets.recommend.rank import RECOMMENDATIONS, UNKNOWN, rank, short_lists
+from cer_assets.recommend.rhythm import Rhythm, learn_rhythm
+from cer_assets.recommend.stored import trained_families
 
 __all__ = [
     "ANYTIME",
@@ -27,8 +30,11 @@ __all__ = [
     "FrequencySettings",
     "Interactions",
     "PersonalFrequency",
+    "Policy",
     "Popularity",
     "Recommender",
+    "Rhythm",
+    "Sources",
     "Trending",
     "TrendingSettings",
     "all_families",
@@ -36,6 +42,9 @@ __all__ = [
     "contenders",
     "customers_by_bucket",
     "interactions",
+    "learn_rhythm",
     "rank",
+    "short_lists",
+    "trained_families",
     "withdrawn_customers",
 ]

@@ -124,6 +124,8 @@ class Challenge:
     """Whether that is another than before."""
     why: str
     """A sentence for people."""
+    challenger: Champion | None
+    """The ranking over all families that was learned for it, promoted or not; None where nothing could be learned."""
     verdicts: tuple[Verdict, ...]
     """One for each that challenged, in that order; none after the one that was promoted."""
     backtest: Backtest
@@ -201,20 +203,26 @@ def challenge(
     before = [one.judged for one in origins if one.cut < cut]
     verdicts, why = _verdicts(ensemble, newest, before, champion, resamples, settings.seed)
     backtest = _backtest([newest] if newest is not None else [], as_of, settings)
-    changed = bool(verdicts and verdicts[-1].promoted)
-    if changed or champion is None:
-        values = newest.judged.per_customer() if newest is not None else pl.DataFrame()
-        name = verdicts[-1].challenger if changed else best_of(values, BASELINES) or BASELINES[-1]
-        champion = Champion(
+    learned = newest.learned if newest is not None else None
+
+    def named(name: str) -> Champion:
+        return Champion(
             name,
             as_of,
             learned_from=cut - timedelta(days=settings.days * max(settings.training_windows, 1)),
             learned_before=cut,
             settings=members[name].settings.model_dump(mode="json") if name in members else None,
-            learned=newest.learned if newest is not None and name == ensemble.name else None,
+            learned=learned if name == ensemble.name else None,
         )
-        changed = True
-    return Challenge(champion, changed, why, tuple(verdicts), backtest)
+
+    challenger = named(ensemble.name) if learned is not None else None
+    changed = bool(verdicts and verdicts[-1].promoted)
+    if changed:
+        champion = named(verdicts[-1].challenger)
+    elif champion is None:
+        values = newest.judged.per_customer() if newest is not None else pl.DataFrame()
+        champion, changed = named(best_of(values, BASELINES) or BASELINES[-1]), True
+    return Challenge(champion, changed, why, challenger, tuple(verdicts), backtest)
 
 
 def _verdicts(

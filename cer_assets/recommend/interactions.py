@@ -270,7 +270,7 @@ def _weather(weather: pl.DataFrame | None, as_of: date) -> pl.DataFrame:
         return pl.DataFrame(schema=WEATHER)
     known = weather.filter(pl.col("day") < as_of).sort("day", *(c for c in ("place",) if c in weather.columns))
     means = pl.col("temperature", "rain").cast(pl.Float64).mean()
-    return known.group_by("day", maintain_order=True).agg(means).select(WEATHER)
+    return known.group_by("day", maintain_order=True).agg(means).select(*WEATHER)
 
 
 def days_since_epoch(day: date) -> int:

@@ -69,6 +69,21 @@ def judged(value: float) -> Change:
     return rows_put_in(of | {"of": "churn", "value": value}, of | {"of": "base_rate", "value": 0.1})
 
 
+def everybody_withdraws(consents: pl.DataFrame) -> pl.DataFrame:
+    return consents.with_columns(granted=pl.lit(False), purpose=pl.lit("personalisation"))
+
+
+def with_a_leak(leaks: pl.DataFrame) -> pl.DataFrame:
+    return leaks.with_columns(rows=pl.int_range(pl.len()).cast(pl.Int64))
+
+
+def shown_worth(value: float) -> Change:
+    """What the lists shown were worth in the backtest, everything else having been worth .1."""
+    return lambda frame: frame.with_columns(
+        value=pl.when(pl.col("model").is_in(["popularity", "personal_frequency"])).then(0.1).otherwise(value)
+    )
+
+
 NEWEST = dt.date(2017, 12, 31)
 PLANTED: list[tuple[str, str, str, Change]] = [
     ("raw/transactions", "nothing_lost", "raw.transactions", without_first_row),
@@ -170,15 +185,13 @@ PLANTED: list[tuple[str, str, str, Change]] = [
         "customer.products",
         lambda f: f.with_columns(available=False),
     ),
+    ("recommend/recommendations", "nobody_who_withdrew", "raw.consents", everybody_withdraws),
+    ("recommend/recommendations", "every_product_has_a_reason", "recommend.recommendations", with_text("reason", "")),
+    ("recommend/leaks", "nothing_was_known_before", "recommend.leaks", with_a_leak),
     ("recommend/recommendations", "no_product_twice", "recommend.recommendations", first_row_again),
     ("recommend/recommendations", "nearly_everyone_has_a_list", "recommend.recommendations", lambda f: f.head(20)),
-    ("recommend/evaluation", "better_than_popularity", "recommend.evaluation", lambda f: with_model(f, "blend", 0.0)),
-    (
-        "recommend/evaluation",
-        "not_worse_than_own_favourites",
-        "recommend.evaluation",
-        lambda f: with_model(f, "blend", 0.0),
-    ),
+    ("recommend/evaluation", "better_than_popularity", "recommend.evaluation", shown_worth(0.0)),
+    ("recommend/evaluation", "not_worse_than_own_favourites", "recommend.evaluation", shown_worth(0.0)),
     (
         "insight/resolution",
         "resolution_pays",
@@ -200,13 +213,9 @@ THIN: dict[tuple[str, str], tuple[str, Change]] = {
     ("predict/evaluation", "better_than_the_base_rate"): ("predict.evaluation", judged(0.09)),
     ("recommend/evaluation", "not_worse_than_own_favourites"): (
         "recommend.evaluation",
-        lambda frame: with_model(frame, "blend", 1.0),
+        shown_worth(1.0),
     ),
 }
-
-
-def with_model(frame: pl.DataFrame, model: str, value: float) -> pl.DataFrame:
-    return frame.with_columns(value=pl.when(pl.col("model") == model).then(value).otherwise("value"))
 
 
 def planted(home: Home, table: str, change: Change) -> None:

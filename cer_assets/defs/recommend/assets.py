@@ -1,4 +1,4 @@
-"""ALS by value bucket, the lists that customers are shown, and the backtest that judges them."""
+"""The lists that customers and strangers are shown, and what stands beside them: pairs of products, rhythms."""
 
 import datetime as dt
 
@@ -6,76 +6,56 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from cer_assets.defs.io import model, picture, python_table, read, table
-from cer_assets.defs.partitions import as_days, buckets
+from cer_assets.defs.io import python_table, reads_itself, same_day, sql_assets_of, table
+from cer_assets.defs.partitions import as_days, refuse_hindsight
+from cer_assets.defs.recommend.inputs import DAY, READS, Shop, morning_after
+from cer_assets.defs.recommend.learning import Live, live
+from cer_assets.defs.resources import Home
 from cer_assets.recommend import (
-    Als,
-    AlsByBucket,
-    Blend,
-    backtest,
-    customers_by_bucket,
-    interactions,
+    UNKNOWN,
+    Context,
+    Policy,
+    Recommender,
+    Rhythm,
+    Trending,
+    learn_rhythm,
     rank,
-    withdrawn_customers,
+    short_lists,
 )
-from cer_assets.recommend.charts import evaluation_chart
-from cer_assets.value.past import buckets_as_of
+from cer_assets.recommend.champion import HybridEnsemble
+from cer_assets.recommend.context import DAYPARTS
+from cer_assets.recommend.families.together import pairs
 
-BACKTEST_DAYS = 28
-
-
-class Purchases(dg.Config):
-    """Which products can be recommended."""
-
-    min_customers: int = Field(default=10, ge=1, description="Customers who must have bought a product.")
-
-
-_READS = {
-    "order_lines": read("customer/order_lines"),
-    "products": read("customer/products"),
-    "consents": read("raw/consents"),
-    "links": read("identity/links"),
+_LISTED = {
+    "rank": "Place in the list, from 1.",
+    "product_id": "What to show.",
+    "score": "Comparable within one list only.",
+    "source": "The family of recommenders it comes from.",
+    "reason": "Why, naming what stands behind it.",
+}
+_BOUGHT = [("customer/order_lines", name) for name in ("customer_id", "product_id", "ordered_on")]
+_PACE = [*_BOUGHT, ("customer/products", "type")]
+_LISTED_FROM = {
+    "product_id": [("customer/order_lines", "product_id"), ("customer/products", "available")],
+    "score": _BOUGHT,
+    "source": _BOUGHT,
+    "reason": [("customer/products", "title"), ("customer/order_lines", "ordered_on")],
 }
 
 
-@model(
-    "recommend/als",
-    ins=_READS | {"value_buckets": read("value/buckets")},
-    kinds=["implicit"],
-    partitions_def=buckets,
-)
-def als(
-    context: dg.AssetExecutionContext,
-    config: Purchases,
-    order_lines: pl.DataFrame,
-    products: pl.DataFrame,
-    consents: pl.DataFrame,
-    links: pl.DataFrame,
-    value_buckets: pl.DataFrame,
-) -> dg.Output[dict[str, Als]]:
-    """What goes with what, learned from the purchases of one value bucket as of the newest day of the buckets.
+class Lists(dg.Config):
+    """What is on a list."""
 
-    Customers who withdrew their consent to personalisation are not in it.
-    """
-    newest = value_buckets.filter(pl.col("as_of") == pl.col("as_of").max())
-    cut = _morning_after(newest["as_of"].max())
-    history = interactions(order_lines, cut, config.min_customers, withdrawn_customers(consents, links))
-    members = customers_by_bucket(newest)
-    wanted = [name for name in context.partition_keys if name in members]
-    models: dict[str, Als] = {}
-    for name in wanted:
-        own = history.of(members[name])
-        context.log.info(f"{name}: {len(own.customers):,} customers, {len(own.rows):,} purchases")
-        models[name] = Als().fit(own, products, cut)
-    sizes = pl.DataFrame({"bucket": wanted, "customers": [len(members[name]) for name in wanted]})
-    return dg.Output(models, metadata={"trained on": table(sizes), "as of": str(cut)})
+    products: int = Field(default=10, ge=1, description="Longest list.")
+    min_customers: int = Field(default=10, ge=1, description="Customers who must have bought a product.")
+    category_share: float = Field(default=0.4, gt=0, le=1, description="Most that one category may have of a list.")
+    lasting_days: float = Field(
+        default=28, ge=0, description="A purchase that lasts at least so long holds its type back until it wears out."
+    )
 
-
-def _morning_after(day: object) -> dt.date:
-    """What was known at the end of a day is what was bought strictly before the next."""
-    if not isinstance(day, dt.date):
-        raise dg.Failure("value.buckets is empty: nobody has bought anything yet", allow_retries=False)
-    return day + dt.timedelta(days=1)
+    def policy(self) -> Policy:
+        """The policy of every list."""
+        return Policy(category_share=self.category_share, lasting_days=self.lasting_days)
 
 
 @python_table(
@@ -83,116 +63,164 @@ def _morning_after(day: object) -> dt.date:
     columns={
         "as_of": "The last day of purchases that is known.",
         "customer_id": "The person; `unknown` is whom the till does not recognise.",
-        "rank": "Place in the list, from 1.",
-        "product_id": "What to show.",
-        "score": "Comparable within one customer's list only.",
-        "source": "repeat, als:<bucket> or trending.",
-        "reason": "Why, naming what stands behind it.",
-    },
-    origins={
-        "customer_id": [("identity/customers", "customer_id")],
-        "product_id": [("customer/order_lines", "product_id"), ("customer/products", "available")],
-        "score": [("customer/order_lines", name) for name in ("customer_id", "product_id", "ordered_on")],
-        "source": [("value/buckets", "bucket")],
-        "reason": [("customer/products", "title"), ("customer/order_lines", "ordered_on")],
-    },
-    ins=_READS
+    }
+    | _LISTED,
+    origins={"customer_id": [("identity/customers", "customer_id")]} | _LISTED_FROM,
+    ins=READS
     | {
-        "customers": read("identity/customers"),
-        "value_buckets": read("value/buckets"),
-        "als": read("recommend/als"),
+        "customers": reads_itself("identity/customers"),
+        "value_buckets": same_day("value/buckets"),
+        "als": reads_itself("recommend/als"),
+        "model": reads_itself("recommend/model"),
     },
     daily=True,
-    kinds=("implicit",),
+    kinds=("scikitlearn", "implicit"),
+    code=("value",),
 )
 def recommendations(
-    context: dg.AssetExecutionContext,
-    config: Purchases,
-    order_lines: pl.DataFrame,
-    products: pl.DataFrame,
-    consents: pl.DataFrame,
-    links: pl.DataFrame,
-    customers: pl.DataFrame,
-    value_buckets: pl.DataFrame,
-    als: dict[str, dict[str, bytes]],
+    context: dg.AssetExecutionContext, config: Lists, home: Home, value_buckets: pl.DataFrame
 ) -> dg.Output[pl.DataFrame]:
-    """Ten products a customer: own favourites, discoveries by the bucket's ALS; for the unknown what is trending."""
-    withdrawn = withdrawn_customers(consents, links)
+    """Ten products a customer by the champion, under the policy of the house; for strangers what is trending.
+
+    What a customer bought that lasts is held back as long as its rhythm says, what is about to run out comes forward.
+    """
+    shop, champion = Shop.read(home), live(home)
+    if champion is None:
+        raise dg.Failure("recommend/model has no champion: materialize it first", allow_retries=False)
+    customers = home.lake.scan("identity.customers").select("customer_id").collect()["customer_id"]
     lists: list[pl.DataFrame] = []
     for day in as_days(context.partition_keys):
-        cut = _morning_after(day)
-        of_day = value_buckets.filter(pl.col("as_of") == day).select("customer_id", "bucket")
-        history = interactions(order_lines, cut, config.min_customers, withdrawn, traits=of_day)
-        discovery = AlsByBucket(models={bucket: Als.from_files(files) for bucket, files in als.items()})
-        blend = Blend(discovery).fit(history, products, cut)
-        lists.append(rank(blend, customers["customer_id"], products, day, withdrawn))
+        refuse_hindsight(day, champion.champion.as_of - DAY)
+        traits = value_buckets.filter(pl.col("as_of") == day).select("customer_id", "bucket")
+        model, rhythm = _fitted(home, shop, champion, morning_after(day), config.min_customers, traits)
+        context.log.info(f"{day}: {champion.champion.name} fitted, {len(customers):,} customers")
+        lists.append(
+            rank(
+                model,
+                customers,
+                shop.products,
+                day,
+                shop.withdrawn,
+                policy=config.policy(),
+                rhythm=rhythm,
+                k=config.products,
+            )
+        )
     frame = pl.concat(lists)
-    sources = frame.group_by("source").agg(pl.len().alias("rows"), pl.col("customer_id").n_unique().alias("customers"))
+    known = frame.filter(pl.col("customer_id") != UNKNOWN)
+    sources = known.group_by("source").agg(pl.len().alias("rows"), pl.col("customer_id").n_unique().alias("customers"))
     examples = frame.sort("source", "rank", "customer_id").group_by("source", maintain_order=True).head(3)
     return dg.Output(
         frame,
         metadata={
-            "by source": table(sources.sort("source")),
+            "champion": champion.champion.name,
+            "by source": table(sources.sort("rows", "source", descending=[True, False])),
             "examples": table(examples.select("source", "rank", "product_id", "reason")),
-            "left out for want of consent": len(withdrawn),
+            "different products": frame["product_id"].n_unique(),
+            "short lists": short_lists(frame, config.products).height,
+            "left out for want of consent": len(shop.withdrawn),
         },
     )
+
+
+def _fitted(
+    home: Home, shop: Shop, champion: Live, cut: dt.date, min_customers: int, traits: pl.DataFrame
+) -> tuple[Recommender, Rhythm]:
+    """The champion as of a day, and how long purchases last; of what lasts few are sold, so all products tell that."""
+    history = shop.before(cut, min_customers, traits)
+    chosen, families = champion.champion, champion.families(home)
+    model = chosen.fit(history, shop.products, cut, HybridEnsemble(), lambda: families)
+    return model, learn_rhythm(shop.before(cut, 1), shop.products, cut)
+
+
+def _newest(home: Home) -> tuple[Shop, dt.date]:
+    shop = Shop.read(home)
+    return shop, morning_after(shop.order_lines["ordered_on"].max())
 
 
 @python_table(
-    "recommend/evaluation",
+    "recommend/moments",
     columns={
-        "as_of": "First day that no model saw.",
-        "model": "The recommender.",
-        "bucket": "Value bucket of the customers, or all.",
-        "protocol": "A: all that is bought in the window; B: the first day's basket; C: what was never bought before.",
-        "metric": "ndcg@10, recall@10, map@10 or coverage@10.",
-        "value": "Mean over customers.",
-        "low": "Lower end of the 95 % bootstrap interval.",
-        "high": "Upper end.",
-    },
-    origins={"value": [("customer/order_lines", name) for name in ("customer_id", "product_id", "ordered_on")]},
-    ins=_READS | {"purchases": read("value/purchases")},
-    daily=True,
-    kinds=("implicit",),
-    code=("value", "predict"),
+        "as_of": "The last day of purchases that is known.",
+        "daypart": "Part of the day, by the retailer's clock.",
+        "weekday": "1 is Monday.",
+    }
+    | _LISTED,
+    origins=_LISTED_FROM | {"daypart": [("customer/order_lines", "ordered_at")], "weekday": _BOUGHT[2:]},
+    ins=READS,
+    kinds=("numpy",),
 )
-def evaluation(
-    context: dg.AssetExecutionContext,
-    config: Purchases,
-    order_lines: pl.DataFrame,
-    products: pl.DataFrame,
-    consents: pl.DataFrame,
-    links: pl.DataFrame,
-    purchases: pl.DataFrame,
-) -> dg.Output[pl.DataFrame]:
-    """The recommenders on 28 days that none of them saw, beside popularity and each customer's own favourites."""
-    frames: list[pl.DataFrame] = []
-    for day in as_days(context.partition_keys):
-        cut = _morning_after(day) - dt.timedelta(days=BACKTEST_DAYS)
-        known = order_lines.filter(pl.col("ordered_on") <= day)
-        judged = backtest(
-            known,
-            buckets_as_of(purchases, cut - dt.timedelta(days=1)),
-            cut,
-            BACKTEST_DAYS,
-            config.min_customers,
-            products,
-            withdrawn_customers(consents, links),
-        )
-        frames.append(judged.with_columns(as_of=pl.lit(day)))
-    frame = pl.concat(frames)
-    headline = frame.filter(pl.col("bucket") == "all", pl.col("metric").is_in(["ndcg@10", "recall@10"]))
-    return dg.Output(
-        frame,
-        metadata={
-            "backtest": table(headline.drop("as_of", "bucket"), most=60),
-            "plot": picture(evaluation_chart(frame)),
-        },
-    )
+def moments(config: Lists, home: Home) -> dg.Output[pl.DataFrame]:
+    """What to show a stranger in the morning or the evening, on a Tuesday or a Saturday: what is trending in it."""
+    shop, cut = _newest(home)
+    history = shop.before(cut, config.min_customers)
+    trending = Trending().fit(history, shop.products, cut)
+    rhythm, nobody = learn_rhythm(history, shop.products, cut), pl.Series("customer_id", [], dtype=pl.String)
+    lists = [
+        rank(
+            trending,
+            nobody,
+            shop.products,
+            cut - DAY,
+            policy=config.policy(),
+            context=Context(hour=begins, weekday=weekday),
+            rhythm=rhythm,
+            fallbacks=[trending],
+            k=config.products,
+        ).select("as_of", pl.lit(part).alias("daypart"), pl.lit(weekday).alias("weekday"), *_LISTED)
+        for part, begins in DAYPARTS.items()
+        for weekday in range(1, 8)
+    ]
+    frame = pl.concat(lists)
+    shown = frame.filter(pl.col("weekday").is_in([2, 6]), pl.col("rank") <= 3)
+    return dg.Output(frame, metadata={"Tuesday and Saturday": table(shown.drop("as_of", "score"))})
+
+
+@python_table(
+    "recommend/bought_together",
+    columns={
+        "product_id": "The product.",
+        "with_product_id": "What is bought with it.",
+        "baskets": "Day-baskets that hold both.",
+        "lift": "How many times as often as if they met by chance.",
+    },
+    origins=dict.fromkeys(("product_id", "with_product_id", "baskets", "lift"), _BOUGHT),
+    ins=READS,
+    kinds=("numpy",),
+)
+def bought_together(config: Lists, home: Home) -> dg.Output[pl.DataFrame]:
+    """Of each product the ones that meet it in baskets more often than chance would have it."""
+    shop, cut = _newest(home)
+    found = pairs(shop.before(cut, config.min_customers))
+    named = shop.products.select("product_id", pl.coalesce("title", "type", "product_id").alias("title"))
+    shown = found.sort("baskets", descending=True).head(20).join(named, on="product_id")
+    shown = shown.join(named.rename({"product_id": "with_product_id", "title": "with"}), on="with_product_id")
+    return dg.Output(found, metadata={"most baskets": table(shown.select("title", "with", "baskets", "lift"))})
+
+
+@python_table(
+    "recommend/rhythms",
+    columns={
+        "product_id": "The product.",
+        "typical_days": "Days after which half of the purchases of its type have been followed by another.",
+        "held_days": "Days for which a purchase of its type is held back, for a customer of the type's own pace.",
+    },
+    origins=dict.fromkeys(("product_id", "typical_days", "held_days"), _PACE),
+    ins=READS,
+    kinds=("numpy",),
+)
+def rhythms(home: Home) -> dg.Output[pl.DataFrame]:
+    """How long a purchase lasts, learned by product type; what nobody has bought twice is taken to last a year."""
+    shop, cut = _newest(home)
+    rhythm = learn_rhythm(shop.before(cut, 1), shop.products, cut)
+    days = pl.DataFrame({"typical_days": rhythm.typical_days(), "held_days": rhythm.held_days()})
+    kinds = rhythm.types.kinds
+    frame = pl.concat([kinds.select("product_id"), days[kinds["kind"].to_list()]], how="horizontal")
+    spread = frame.select(pl.col("typical_days").quantile(q).alias(f"{q:.0%}") for q in (0.05, 0.25, 0.5, 0.75, 0.95))
+    return dg.Output(frame, metadata={"typical days, over products": table(spread)})
 
 
 @dg.definitions
 def recommend() -> dg.Definitions:
-    """The stage's assets."""
-    return dg.Definitions(assets=[als, recommendations, evaluation])
+    """The stage's assets, beside what is learned."""
+    return dg.Definitions(assets=[*sql_assets_of("recommend"), recommendations, moments, bought_together, rhythms])

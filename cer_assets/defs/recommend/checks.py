@@ -6,24 +6,31 @@ from cer_assets.defs.checking import bounded
 
 
 def _not_behind(plainer: str, name: str, description: str, at_least: float) -> dg.AssetChecksDefinition:
-    """By how much the blend leads a plainer model on held-out days."""
+    """By how much the lists shown lead a plainer model on held-out days."""
     return bounded(
         "recommend/evaluation",
         name,
         description,
         """
-        with newest as (
+        with decided as (
+            select champion, bool_or(promoted) as promoted from recommend.decisions
+            where as_of = (select max(as_of) from recommend.decisions) group by champion
+        ),
+        newest as (
             select model, value from recommend.evaluation
             where as_of = (select max(as_of) from recommend.evaluation)
-                and bucket = 'all' and protocol = 'A' and metric = 'ndcg@10'
+                and cut is null and bucket = 'all' and protocol = 'A' and metric = 'ndcg@10'
         ),
         figures as (
             select
-                max(value) filter (where model = 'blend') as blend,
-                max(value) filter (where model = $plainer) as plainer
-            from newest
+                coalesce(
+                    max(n.value) filter (where not d.promoted and n.model = 'champion'),
+                    max(n.value) filter (where n.model = d.champion)
+                ) as shown,
+                max(n.value) filter (where n.model = $plainer) as plainer
+            from newest as n cross join decided as d
         )
-        select blend - plainer as lead, blend, plainer from figures
+        select shown - plainer as lead, shown, plainer from figures
         """,
         at_least=at_least,
         parameters={"plainer": plainer},
@@ -56,6 +63,49 @@ def checks() -> dg.Definitions:
                 select count(*) - least(count(distinct (customer_id, product_id)), count(distinct (customer_id, rank)))
                     as surplus from recommend.recommendations
                 where as_of = (select max(as_of) from recommend.recommendations)
+                """,
+                at_most=0,
+                blocking=True,
+            ),
+            bounded(
+                "recommend/recommendations",
+                "nobody_who_withdrew",
+                "Who withdrew the consent to personalisation, under any record, is on no list.",
+                """
+                with statement as (
+                    select l.customer_id, c.granted, row_number() over (
+                        partition by l.customer_id order by c."at" desc, c.granted
+                    ) as nth
+                    from raw.consents as c
+                    inner join identity.links as l on concat(c.source, ':', c.source_id) = l.record_id
+                    where c.purpose = 'personalisation'
+                )
+                select count(distinct r.customer_id) as customers from recommend.recommendations as r
+                inner join statement as s on r.customer_id = s.customer_id and s.nth = 1 and not s.granted
+                where r.as_of = (select max(as_of) from recommend.recommendations)
+                """,
+                at_most=0,
+                blocking=True,
+            ),
+            bounded(
+                "recommend/recommendations",
+                "every_product_has_a_reason",
+                "Every product on a list says where it comes from and why.",
+                """
+                select count(*) as silent from recommend.recommendations
+                where as_of = (select max(as_of) from recommend.recommendations)
+                    and (coalesce(source, '') = '' or coalesce(reason, '') = '')
+                """,
+                at_most=0,
+                blocking=True,
+            ),
+            bounded(
+                "recommend/leaks",
+                "nothing_was_known_before",
+                "No model that was judged had seen a purchase of the days it was judged on, under whatever date.",
+                """
+                select coalesce(sum(rows), 0) as rows_known_before from recommend.leaks
+                where as_of = (select max(as_of) from recommend.leaks)
                 """,
                 at_most=0,
                 blocking=True,
