@@ -297,7 +297,7 @@ def _origins(
         found = leaks(models, sources.order_lines, cut, settings.days, sources.withdrawn)
         yield Origin(cut, judged, learned, one.seconds(), found)
         if cut != cuts[-1] and settings.training_windows:
-            window = ensemble.window(fitted, sources.order_lines, sources.products, cut, settings.days)
+            window = ensemble.window(fitted, sources.products, cut, wanted)
             windows |= {cut: window} if window is not None else {}
 
 

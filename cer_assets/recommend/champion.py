@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, Self
 
 import polars as pl
 
+from cer_assets.recommend.evaluate import Targets
 from cer_assets.recommend.families import all_families
-from cer_assets.recommend.hybrid import Examples, Hybrid, Ranker, RankerSettings, examples
+from cer_assets.recommend.hybrid import Examples, Hybrid, Ranker, RankerSettings
+from cer_assets.recommend.hybrid.ranker import examples_of
 from cer_assets.recommend.interactions import Interactions
 from cer_assets.recommend.model import Recommender
 
@@ -39,11 +41,11 @@ class Ensemble(Protocol):
     """Of the ranking that has not."""
 
     def window(
-        self, fitted: Mapping[str, Recommender], order_lines: pl.DataFrame, products: pl.DataFrame, cut: date, days: int
+        self, fitted: Mapping[str, Recommender], products: pl.DataFrame, cut: date, wanted: Mapping[str, Targets]
     ) -> Any:
-        """What the `days` from a cut on teach, small enough to keep, by families fitted on what was before.
+        """What a window teaches, small enough to keep, from families fitted before a cut and the targets after it.
 
-        None where they teach nothing.
+        None where it teaches nothing.
         """
         ...
 
@@ -69,14 +71,11 @@ class HybridEnsemble:
         self.settings = settings or RankerSettings()
 
     def window(
-        self, fitted: Mapping[str, Recommender], order_lines: pl.DataFrame, products: pl.DataFrame, cut: date, days: int
+        self, fitted: Mapping[str, Recommender], products: pl.DataFrame, cut: date, wanted: Mapping[str, Targets]
     ) -> Examples | None:
-        """Labelled candidates; see `hybrid.examples`."""
-        windows = self.settings.windows.model_copy(update={"days": days})
-        settings = self.settings.model_copy(update={"windows": windows})
+        """Labelled candidates; see `examples_of`."""
         history = next(iter(fitted.values())).interactions_
-        there = {name: cast(Recommender, _Fitted(model)) for name, model in fitted.items()}
-        return examples(history, order_lines, products, cut, settings, there)
+        return examples_of(fitted, history, products, cut, wanted, self.settings)
 
     def learn(self, windows: Sequence[Examples]) -> Ranker | None:
         """Trees of all windows together, None where nothing of the candidates was bought."""
@@ -95,16 +94,6 @@ class HybridEnsemble:
     def from_files(self, files: Mapping[str, bytes]) -> Ranker:
         """The trees."""
         return Ranker.from_files(files)
-
-
-class _Fitted:
-    """A model that is fitted already, for those who fit what they are given."""
-
-    def __init__(self, model: Recommender):
-        self.model = model
-
-    def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Recommender:
-        return self.model
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from cer_assets.recommend.backtest import (
     rolling_backtest,
 )
 from cer_assets.recommend.champion import Champion, HybridEnsemble
-from cer_assets.recommend.evaluate import EVALUATION
+from cer_assets.recommend.evaluate import EVALUATION, Targets
 from cer_assets.recommend.hybrid import CandidateSettings, RankerSettings
 from cer_assets.recommend.hybrid.boosting import TreeSettings
 from cer_assets.recommend.hybrid.ranker import WindowSettings
@@ -80,12 +80,7 @@ class Ensemble:
         self.learned: list[tuple[dt.date, ...]] = []
 
     def window(
-        self,
-        fitted: Mapping[str, Recommender],
-        order_lines: pl.DataFrame,
-        products: pl.DataFrame,
-        cut: dt.date,
-        days: int,
+        self, fitted: Mapping[str, Recommender], products: pl.DataFrame, cut: dt.date, wanted: Mapping[str, Targets]
     ) -> dt.date:
         self.windows.append(cut)
         return cut
