@@ -10,11 +10,22 @@ from functools import reduce
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from cer_assets.recommend.champion import Champion, Ensemble, HybridEnsemble, Learned
-from cer_assets.recommend.evaluate import EVALUATION, Judged, Targets, evaluate, figures, judge, of_some, targets
+from cer_assets.recommend.evaluate import (
+    EVALUATION,
+    Judged,
+    Targets,
+    evaluate,
+    figures,
+    judge,
+    judge_lists,
+    of_some,
+    targets,
+)
 from cer_assets.recommend.families import all_families
 from cer_assets.recommend.families.als import AlsByBucket
 from cer_assets.recommend.hybrid.blend import Blend
@@ -22,6 +33,7 @@ from cer_assets.recommend.interactions import Interactions, interactions
 from cer_assets.recommend.leakage import FOUND, leaks
 from cer_assets.recommend.model import Recommender
 from cer_assets.recommend.promotion import BASELINES, Verdict, best_of, verdict
+from cer_assets.recommend.rank import UNKNOWN, rank
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +41,8 @@ CHAMPION = "champion"
 """The name under which the recommender in use is judged."""
 SECONDS = {"cut": pl.Date, "model": pl.String, "fit": pl.Float64, "judge": pl.Float64}
 """How long each model took, by the clock."""
+SHOWN = "shown"
+"""The name under which the ranking over all families is judged as customers would see it, under the policy."""
 Families = Callable[[], Mapping[str, Recommender]]
 
 
@@ -49,6 +63,8 @@ class BacktestSettings(BaseModel):
     """Customers judged at an origin; of more than that a sample is drawn."""
     k: int = Field(default=10, ge=1)
     """Length of a list."""
+    shown: bool = True
+    """Whether the lists of the ranking over all families are judged under the policy, too."""
     resamples: int = Field(default=200, ge=1)
     """Bootstrap resamples of the customers behind an interval of the table."""
     seed: int = 0
@@ -291,6 +307,9 @@ def _origins(
             learned = ensemble.learn(taught) if taught else None
             models = fitted | one.over(fitted, ensemble, learned, champion)
             judged = one.judge(models, wanted)
+            if settings.shown:
+                best = models[ensemble.plain if learned is None else ensemble.name]
+                judged = judged.beside(one.judge_shown(best, wanted))
         else:
             learned, models = None, fitted
             judged = one.judge(fitted, {"A": wanted["A"]})
@@ -337,6 +356,19 @@ class _AtCut:
             with self._timed(name, "judge"):
                 judged.append(judge({name: model}, wanted, self.cut, self.k))
         return reduce(Judged.beside, judged)
+
+    def judge_shown(self, model: Recommender, wanted: Mapping[str, Targets]) -> Judged:
+        """A model's lists as customers would be shown them: under the policy, with what follows where it is silent."""
+        rows = wanted["A"].rows
+        with self._timed(SHOWN, "judge"):
+            customers = self.history.customers.gather(rows)
+            rows_of = rank(model, customers, self.products, self.cut - timedelta(days=1), k=self.k)
+            known = rows_of.filter(pl.col("customer_id") != UNKNOWN)
+            place = np.searchsorted(rows, self.history.row_of(known["customer_id"]))
+            columns = np.full((len(rows), self.k), -1, np.int32)
+            columns[place, known["rank"].to_numpy() - 1] = self.history.column_of(known["product_id"])
+            own = {protocol: columns for protocol in wanted if protocol != "C"}
+            return judge_lists({SHOWN: own}, wanted, self.history, self.cut, self.k)
 
     def seconds(self) -> pl.DataFrame:
         """cut, model, fit, judge."""

@@ -231,20 +231,41 @@ def judge(models: Mapping[str, Recommender], wanted: Mapping[str, Targets], cut:
         cut: the first day the models did not see.
         k: length of a list.
     """
-    rows = wanted["A"].rows
     history = next(iter(models.values())).interactions_
+    ranked = {name: lists(model, wanted["A"].rows, k) for name, model in models.items()}
+    return judge_lists(ranked, wanted, history, cut, k)
+
+
+def judge_lists(
+    ranked: Mapping[str, Mapping[str, Indices]],
+    wanted: Mapping[str, Targets],
+    history: Interactions,
+    cut: date,
+    k: int = 10,
+) -> Judged:
+    """What lists were worth, whoever made them.
+
+    Args:
+        ranked: by name and protocol, columns of the products on the list of each row of protocol A's targets (rows x
+            k), -1 for none; a protocol without lists is not judged.
+        wanted: targets per protocol, or of some protocols; A among them.
+        history: the interactions the targets were made with.
+        cut: the first day the lists were made without.
+        k: length of a list.
+    """
+    rows = wanted["A"].rows
     customers = _customers(history, rows)
     values: dict[str, dict[str, NDArray[np.float64]]] = {}
     covered: dict[str, dict[str, dict[str, float]]] = {}
-    for name, model in models.items():
-        ranked = lists(model, rows, k)
-        values[name] = {p: _aligned(ranked[p], rows, target, history, k) for p, target in wanted.items()}
+    for name, of in ranked.items():
+        asked = {protocol: target for protocol, target in wanted.items() if protocol in of}
+        values[name] = {p: _aligned(of[p], rows, target, history, k) for p, target in asked.items()}
         covered[name] = {
             protocol: {
-                group: coverage(ranked[protocol][member & np.isin(rows, target.rows)], target.width)
+                group: coverage(of[protocol][member & np.isin(rows, target.rows)], target.width)
                 for group, member in _groups(customers).items()
             }
-            for protocol, target in wanted.items()
+            for protocol, target in asked.items()
         }
     return Judged(cut, customers, values, covered)
 

@@ -14,6 +14,7 @@ from cer_assets.recommend import Als, FrequencySettings, PersonalFrequency, Popu
 from cer_assets.recommend.backtest import (
     CHAMPION,
     SECONDS,
+    SHOWN,
     Backtest,
     BacktestSettings,
     Sources,
@@ -25,14 +26,14 @@ from cer_assets.recommend.evaluate import EVALUATION, Targets
 from cer_assets.recommend.hybrid import CandidateSettings, RankerSettings
 from cer_assets.recommend.hybrid.boosting import TreeSettings
 from cer_assets.recommend.hybrid.ranker import WindowSettings
-from cer_assets.recommend.model import Scores
+from cer_assets.recommend.model import Scores, Voice
 from cer_assets.recommend.promotion import BASELINES
 from cer_assets.recommend.topk import Indices
 from cer_assets_tests.recommend.conftest import CUSTOMERS, SMALL, catalogue, order_lines
 
 DAY = dt.timedelta(days=1)
 AS_OF = dt.date(2024, 4, 30)
-SETTINGS = BacktestSettings(days=14, training_windows=2, min_customers=2, resamples=20)
+SETTINGS = BacktestSettings(days=14, training_windows=2, min_customers=2, resamples=20, shown=False)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Wisdom:
 
 class Oracle(Recommender):
     """Knows what will be bought, and uses it or shuns it: a better or a worse challenger at will."""
+
+    voice = Voice.REPEAT
 
     def __init__(self, bought: pl.DataFrame, skill: float, name: str):
         self.name, self.bought, self.skill = name, bought, skill
@@ -304,6 +307,19 @@ def test_a_family_is_shown_under_the_settings_it_was_chosen_with(sources: Source
     assert fitted["decayed_frequency"].settings.half_life_days == 90
     with pytest.raises(LookupError, match="no family has a member gone"):
         Champion("gone", AS_OF, AS_OF, AS_OF, {}).fit(history, catalogue(), AS_OF, Ensemble(lines, 1.0), families)
+
+
+def test_lists_as_they_are_shown_are_judged_under_the_policy_where_anything_may_be_on_them(
+    sources: Sources, lines: pl.DataFrame
+) -> None:
+    settings = SETTINGS.model_copy(update={"training_windows": 1, "shown": True})
+    found = rolling_backtest(sources, AS_OF, settings, ensemble=Ensemble(lines, 1.0), families=families).evaluation
+    shown = found.filter(pl.col("cut").is_null(), model=SHOWN, bucket="all")
+    assert shown["protocol"].unique().sort().to_list() == ["A", "B"]
+    ndcg = dict(
+        found.filter(pl.col("cut").is_null(), bucket="all", protocol="A", metric="ndcg@10")["model", "value"].rows()
+    )
+    assert ndcg["popularity"] < ndcg[SHOWN] <= ndcg["hybrid"]
 
 
 def test_the_hybrid_challenges_with_trees_from_the_windows_before(sources: Sources) -> None:
