@@ -20,9 +20,6 @@ MARGIN, RELATIVE_MARGIN = 0.01, 0.05
 """What a bucket may lose of NDCG@10, for all that its interval says: so much, or that share of what it has if more."""
 LEAST_CUSTOMERS = 30
 """Customers who must have been asked before anything is promoted."""
-SMALL_BUCKET = 100
-"""In a bucket of fewer customers no interval is narrow enough to rule a loss of the margin out: there the loss must not
-be certain."""
 INTERVALS = {
     "against": pl.String,
     "bucket": pl.String,
@@ -84,9 +81,10 @@ def verdict(
     """Promote a challenger that is surely better than its rivals, and in no bucket materially worse.
 
     It is promoted when the 95 % interval of its lead, customer by customer, lies above zero against the champion and
-    against every baseline, and when no bucket may lose more than the margin: the lower end of its lead over the
-    champion there is above -MARGIN or -RELATIVE_MARGIN of the champion's value, whichever is less. In a bucket of fewer
-    than SMALL_BUCKET customers the interval must only not lie below zero as a whole. Without a champion the best
+    against every baseline, and when no bucket is materially worse: the lower end of its lead over the champion there is
+    above -MARGIN or -RELATIVE_MARGIN of the champion's value, whichever is less. A bucket of so few customers that its
+    interval reaches farther than that to either side could not rule such a loss out even where there is none: there the
+    loss must not be certain, that is the interval must not lie below zero as a whole. Without a champion the best
     baseline stands for it. A baseline that challenges a champion need not be better than the other baselines: so what
     is shown falls back on the plain rules where it has become worse than they. The order of the rows changes nothing.
 
@@ -227,11 +225,10 @@ def _lead(asked: pl.DataFrame, challenger: str, rival: str, bucket: str, resampl
 
 
 def _materially_worse(row: Mapping[str, Any], asked: pl.DataFrame, rival: str) -> bool:
-    if row["customers"] < SMALL_BUCKET:
-        return row["high"] < 0
     members = dict(_buckets(asked))[row["bucket"]]
-    has = float(np.nanmean(_numbers(members[rival])))
-    return row["low"] < -max(MARGIN, RELATIVE_MARGIN * has)
+    margin = max(MARGIN, RELATIVE_MARGIN * float(np.nanmean(_numbers(members[rival]))))
+    too_few = (row["high"] - row["low"]) / 2 > margin
+    return row["high"] < 0 if too_few else row["low"] < -margin
 
 
 def _numbers(values: pl.Series) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -15,7 +15,7 @@ from cer_assets.recommend.promotion import (
     INTERVALS,
     LEAST_CUSTOMERS,
     MARGIN,
-    SMALL_BUCKET,
+    RELATIVE_MARGIN,
     Kind,
     best_of,
     drift,
@@ -91,9 +91,23 @@ def test_a_challenger_that_one_bucket_pays_for_is_refused() -> None:
 def test_the_new_are_a_bucket_of_their_own_that_must_not_surely_lose() -> None:
     loses = pl.when("new").then(-0.1).otherwise(0.05)
     values = _values(better=0.0).with_columns(better=pl.col("better") + loses)
-    assert values["new"].sum() < SMALL_BUCKET
     assert verdict(values, "better", "champion").why.startswith("bucket new may lose")
     assert verdict(values.with_columns(new=pl.lit(False)), "better", "champion").promoted
+
+
+def test_in_a_bucket_of_many_a_loss_of_the_margin_must_be_ruled_out() -> None:
+    values = _values(customers=1200).with_columns(new=pl.lit(False))
+    low = (values["bucket"] == "low").to_numpy()
+    spread = np.random.default_rng(2).normal(0, 0.1, low.sum())
+    margin = RELATIVE_MARGIN * values["champion"].filter(low).mean()
+    lead = np.full(len(low), 0.05)
+    lead[low] = spread - spread.mean() - 0.8 * margin
+    found = verdict(values.with_columns(better=pl.col("champion") + lead), "better", "champion")
+    assert found.why.startswith("bucket low may lose")
+    row = found.intervals.filter(bucket="low").row(0, named=True)
+    assert row["low"] < -margin < row["value"]
+    lead[low] += 0.8 * margin
+    assert verdict(values.with_columns(better=pl.col("champion") + lead), "better", "champion").promoted
 
 
 def test_in_a_small_bucket_a_loss_that_may_be_chance_is_borne() -> None:
