@@ -49,10 +49,12 @@ class Allowance:
     """Category of each product, -1 for none."""
     held: sparse.csr_matrix
     """Types that each customer is not shown now (customers + 1 x types), in the rows of the rhythm."""
-    shift: sparse.csr_matrix
-    """What is added to the log-odds of each type, same shape; 0 where there is nothing to say."""
     of_type: sparse.csr_matrix
-    """Which products are of which type (types x products)."""
+    """Which candidates are of which type (types x candidates)."""
+    shift: sparse.csr_matrix
+    """What is added to the log-odds of what a customer bought (customers + 1 x products of the rhythm)."""
+    of_product: sparse.csr_matrix
+    """Which candidate is which of those products (products of the rhythm x candidates)."""
 
     def bar(self, scores: Scores, rows: Indices) -> Scores:
         """Set to -inf, in place, what may not be shown; returns the scores.
@@ -68,7 +70,7 @@ class Allowance:
 
     def shifted(self, scores: Scores, rows: Indices) -> Scores:
         """Put what is due forward, and what was just bought back, in place; scores are log-odds. Returns them."""
-        shift = (self.shift[rows] @ self.of_type).tocoo()
+        shift = (self.shift[rows] @ self.of_product).tocoo()
         scores[shift.row, shift.col] += shift.data
         return scores
 
@@ -110,16 +112,15 @@ class Allowance:
 
 def allowance(policy: Policy, products: pl.DataFrame, candidates: pl.Series, rhythm: Rhythm) -> Allowance:
     """Bring a policy to the candidates of a model, the catalogue they are in, and what their buyers bought lately."""
-    kind = rhythm.type_of(candidates)
-    known = np.flatnonzero(kind >= 0)
-    size = len(rhythm.rates), len(candidates)
+    kind, own = rhythm.types.kind_of(candidates), rhythm.products.kind_of(candidates)
     return Allowance(
         policy=policy,
         barred=~recommendable(products, candidates),
         category=_categories(products, candidates),
         held=rhythm.held(policy.lasting_days),
-        shift=_shift(rhythm.progress, policy),
-        of_type=sparse.csr_matrix((np.ones(len(known), np.float32), (kind[known], known)), shape=size),
+        of_type=_members(kind, len(rhythm.types.rates)),
+        shift=_shift(rhythm.products.progress, policy),
+        of_product=_members(own, len(rhythm.products.rates)),
     )
 
 
@@ -159,6 +160,11 @@ def _categories(products: pl.DataFrame, candidates: pl.Series) -> Indices:
     named = products.select("product_id", "category").unique("product_id", keep="first", maintain_order=True)
     found = candidates.alias("product_id").to_frame().join(named, "product_id", "left", maintain_order="left")
     return (found["category"].rank("dense") - 1).cast(pl.Int32).fill_null(-1).to_numpy()
+
+
+def _members(kind: Indices, kinds: int) -> sparse.csr_matrix:
+    known = np.flatnonzero(kind >= 0)
+    return sparse.csr_matrix((np.ones(len(known), np.float32), (kind[known], known)), shape=(kinds, len(kind)))
 
 
 def _shift(progress: sparse.csr_matrix, policy: Policy) -> sparse.csr_matrix:

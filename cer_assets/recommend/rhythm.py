@@ -47,66 +47,86 @@ class RhythmSettings(Settings):
 
 
 @dataclass(frozen=True)
-class Rhythm:
-    """When customers buy a type again, as of a cut; `learn_rhythm` makes one.
+class Clock:
+    """When each kind of product is bought again, and how far the last purchases of it have come."""
 
-    A type is the products that share the catalogue's finest description; a product without any is a type of its own.
-    """
-
-    settings: RhythmSettings
-    types: pl.DataFrame
-    """product_id, type (its position): every product of the catalogue and of the purchases, by product_id."""
+    kinds: pl.DataFrame
+    """product_id, kind (its position), by product_id."""
     rates: Floats
-    """Hazard per day of the next purchase (types x bins)."""
-    customers: pl.Series
-    """customer_id of each row of the matrices, sorted; they have one row more, for a customer never seen."""
+    """Hazard per day of the next purchase (kinds x bins)."""
     progress: sparse.csr_matrix
-    """How far each customer's purchase of each type has come: the hazard added up since, at the customer's own pace.
-    About 1 when it is bought again."""
+    """The hazard added up since each customer's last purchase of each kind, at the customer's own pace (customers + 1 x
+    kinds): about 1 when it is usually bought again."""
     pace: sparse.csr_matrix
-    """How many times as fast as its type's a customer's own hazard is; same pattern."""
+    """How many times as fast as usual for the kind the customer buys it again; same pattern."""
 
-    def type_of(self, products: pl.Series) -> Indices:
-        """Type of each product_id, -1 for a product that is neither in the catalogue nor among the purchases."""
+    def kind_of(self, products: pl.Series) -> Indices:
+        """Kind of each product_id, -1 for a product of none."""
         asked = products.alias("product_id").to_frame()
-        found = asked.join(self.types, on="product_id", how="left", maintain_order="left")
-        return found["type"].fill_null(-1).to_numpy().astype(np.int32)
-
-    def row_of(self, customers: pl.Series) -> Indices:
-        """Matrix row of each customer_id, -1 for one never seen."""
-        rows = self.customers.alias("customer_id").to_frame().with_row_index("row")
-        asked = customers.alias("customer_id").to_frame()
-        found = asked.join(rows, on="customer_id", how="left", maintain_order="left")
-        return found["row"].cast(pl.Int32).fill_null(-1).to_numpy()
+        found = asked.join(self.kinds, on="product_id", how="left", maintain_order="left")
+        return found["kind"].fill_null(-1).to_numpy().astype(np.int32)
 
     def days(self, progress: float) -> Floats:
-        """Days after which a purchase of each type has come so far, for a customer of the type's own pace."""
+        """Days after which a purchase of each kind has come so far, for a customer of the usual pace."""
         added = _added(self.rates)
         place = (added <= progress).sum(axis=1) - 1
         row = np.arange(len(added))
         return STARTS[place] + (progress - added[row, place]) / self.rates[row, place]
 
-    def held_days(self) -> Floats:
-        """Days for which a purchase of each type is held back, for a customer of the type's own pace."""
-        return self.days(self.threshold)
+    def early(self, progress: float, lasting_days: float) -> sparse.csr_matrix:
+        """Last purchases that have come less far than `progress`, an entry of 1 each (customers + 1 x kinds).
 
-    def typical_days(self) -> Floats:
-        """Days after which half of the purchases of each type have been followed by another."""
-        return self.days(float(np.log(2)))
+        Args:
+            progress: how far they should have come.
+            lasting_days: what the customer's own pace brings so far in less than this is left out.
+        """
+        all_kinds = np.arange(len(self.rates), dtype=np.int32)
+        by_then = _added_until(self.rates, all_kinds, np.full(len(all_kinds), lasting_days))
+        lasts = self.pace.data * by_then[self.pace.indices] <= progress
+        early = (lasts & (self.progress.data < progress)).astype(np.float32)
+        matrix = sparse.csr_matrix((early, self.pace.indices, self.pace.indptr), shape=self.pace.shape, copy=True)
+        matrix.eliminate_zeros()
+        return matrix
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """When customers buy again, as of a cut; `learn_rhythm` makes one.
+
+    Products of a type stand for each other: one says how long the need is met. What a customer buys again and again is
+    a product, and each has its own clock.
+    """
+
+    settings: RhythmSettings
+    customers: pl.Series
+    """customer_id of each row of the clocks, sorted; they have one row more, for a customer never seen."""
+    types: Clock
+    """The products that share the catalogue's finest description; a product without any is a type of its own."""
+    products: Clock
+    """Every product that was bought."""
+
+    def row_of(self, customers: pl.Series) -> Indices:
+        """Row of each customer_id, -1 for one never seen."""
+        rows = self.customers.alias("customer_id").to_frame().with_row_index("row")
+        asked = customers.alias("customer_id").to_frame()
+        found = asked.join(rows, on="customer_id", how="left", maintain_order="left")
+        return found["row"].cast(pl.Int32).fill_null(-1).to_numpy()
 
     def held(self, lasting_days: float = 0) -> sparse.csr_matrix:
         """Types that a customer bought too lately to be shown them now, an entry of 1 each (customers + 1 x types).
 
         Args:
-            lasting_days: what a customer is not held back from for so long is never held back.
+            lasting_days: what would be held back for less is not held back at all.
         """
-        kinds = np.arange(len(self.rates), dtype=np.int32)
-        by_then = _added_until(self.rates, kinds, np.full(len(kinds), lasting_days))
-        lasts = self.pace.data * by_then[self.pace.indices] <= self.threshold
-        held = (lasts & (self.progress.data < self.threshold)).astype(np.float32)
-        matrix = sparse.csr_matrix((held, self.pace.indices.copy(), self.pace.indptr.copy()), shape=self.pace.shape)
-        matrix.eliminate_zeros()
-        return matrix
+        return self.types.early(self.threshold, lasting_days)
+
+    def held_days(self) -> Floats:
+        """Days for which a purchase of each type is held back, for a customer of the usual pace."""
+        return self.types.days(self.threshold)
+
+    def typical_days(self) -> Floats:
+        """Days after which half of the purchases of each type have been followed by another."""
+        return self.types.days(float(np.log(2)))
 
     @property
     def threshold(self) -> float:
@@ -117,7 +137,7 @@ class Rhythm:
 def learn_rhythm(
     interactions: Interactions, products: pl.DataFrame, as_of: date, settings: RhythmSettings | None = None
 ) -> Rhythm:
-    """Hazards of every type, and how far every customer's purchases have come on the day `as_of`.
+    """Hazards of every type and product, and how far every customer's purchases have come on the day `as_of`.
 
     Args:
         interactions: purchases before `as_of`. Of a lasting product few are sold: what is bought too rarely to be a
@@ -127,26 +147,47 @@ def learn_rhythm(
         settings: what is believed beforehand.
     """
     settings = settings or RhythmSettings()
-    types, parents = _types(interactions.products, products)
-    rhythm_type = _position_of(types, interactions.products)
-    width = int(types["type"].max() or 0) + 1 if types.height else 0  # pyright: ignore[reportArgumentType]
-    row, kind, gap, open_ = _gaps(interactions, rhythm_type, width, days_since_epoch(as_of))
-    rates = _rates(kind, gap, open_, parents, settings)
-    progress, pace = _progress(row, kind, gap, open_, rates, settings.own_weight)
-    places, size = (row[open_], kind[open_]), (interactions.shape[0], width)
-    logger.info("rhythm: %s types, %s repurchases", width, int((~open_).sum()))
-    return Rhythm(
-        settings=settings,
-        types=types,
-        rates=rates,
-        customers=interactions.customers,
-        progress=sparse.csr_matrix((progress, places), size),
-        pace=sparse.csr_matrix((pace, places), size),
-    )
+    kinds, above = _types(interactions.products, products)
+    own = interactions.products.alias("product_id").to_frame()
+    type_of = own.join(kinds, on="product_id", how="left", maintain_order="left")["kind"].to_numpy().astype(np.int32)
+    each = np.arange(len(own), dtype=np.int32)
+    by_type = _clock(interactions, kinds, type_of, above, np.arange(len(above[0]), dtype=np.int32), as_of, settings)
+    itself = own.with_columns(kind=pl.Series(each, dtype=pl.Int32))
+    above_products = [*(level[type_of] for level in above), type_of]
+    by_product = _clock(interactions, itself, each, above_products, type_of, as_of, settings)
+    logger.info("rhythm: %s types, %s products", len(by_type.rates), len(by_product.rates))
+    return Rhythm(settings, interactions.customers, by_type, by_product)
+
+
+def _clock(
+    interactions: Interactions,
+    kinds: pl.DataFrame,
+    kind_of: Indices,
+    above: list[Indices],
+    type_of: Indices,
+    as_of: date,
+    settings: RhythmSettings,
+) -> Clock:
+    """The clock of some kinds of products.
+
+    Args:
+        interactions: purchases.
+        kinds: product_id, kind.
+        kind_of: kind of each column.
+        above: each kind's group on every level above, coarse to fine, -1 where there is none.
+        type_of: each kind's type.
+        as_of: first day that is not read.
+        settings: what is believed beforehand.
+    """
+    row, kind, gap, still = _gaps(interactions, kind_of, len(type_of), days_since_epoch(as_of))
+    rates = _rates(kind, gap, still, above, type_of, settings)
+    progress, pace = _progress(kind, gap, still, rates, settings.own_weight)
+    places, size = (row[still], kind[still]), (interactions.shape[0], len(type_of))
+    return Clock(kinds, rates, sparse.csr_matrix((progress, places), size), sparse.csr_matrix((pace, places), size))
 
 
 def _types(bought: pl.Series, products: pl.DataFrame) -> tuple[pl.DataFrame, list[Indices]]:
-    """The type of every product, and each type's department and category; -1 where there is none."""
+    """The type of every product (product_id, kind), and each type's department and category; -1 where it has none."""
     described = _described(bought, products)
     itself = "product:" + pl.col("product_id")
     finest = pl.coalesce(*(f"{level}:" + pl.col(level) for level in reversed(LEVELS)), itself)
@@ -154,11 +195,10 @@ def _types(bought: pl.Series, products: pl.DataFrame) -> tuple[pl.DataFrame, lis
     usual = [pl.col(level).drop_nulls().mode().sort().first() for level in LEVELS[:2]]
     of_type = coded.group_by("kind").agg(usual).sort("kind")
     of_category = coded.group_by("category").agg(usual[0]).drop_nulls("category")
-    category = of_type["category"]
     own = of_type.select("category", own="department")
     joined = own.join(of_category, on="category", how="left", maintain_order="left")
-    inherited = joined.select(pl.coalesce("department", "own")).to_series()
-    return coded.select("product_id", type="kind").sort("product_id"), [_codes(inherited), _codes(category)]
+    department = joined.select(pl.coalesce("department", "own")).to_series()
+    return coded.select("product_id", "kind").sort("product_id"), [_codes(department), _codes(of_type["category"])]
 
 
 def _described(bought: pl.Series, products: pl.DataFrame) -> pl.DataFrame:
@@ -176,48 +216,47 @@ def _codes(names: pl.Series) -> Indices:
     return (names.rank("dense") - 1).cast(pl.Int32).fill_null(-1).to_numpy()
 
 
-def _position_of(types: pl.DataFrame, products: pl.Series) -> Indices:
-    asked = products.alias("product_id").to_frame().join(types, on="product_id", how="left", maintain_order="left")
-    return asked["type"].to_numpy().astype(np.int32)
-
-
 def _gaps(
-    interactions: Interactions, type_of: Indices, width: int, cut: int
+    interactions: Interactions, kind_of: Indices, width: int, cut: int
 ) -> tuple[Indices, Indices, Indices, NDArray[np.bool_]]:
-    """Row, type, days until the next purchase of that type, and whether it is still to come (then until the cut)."""
+    """Row, kind, days until the next purchase of it, and whether that is still to come (then until the cut)."""
     first = int(interactions.days.min(initial=cut))
     span = cut - first + 1
-    pair = interactions.rows.astype(np.int64) * width + type_of[interactions.columns]
+    pair = interactions.rows.astype(np.int64) * width + kind_of[interactions.columns]
     bought = np.unique(pair * span + (interactions.days - first))
     pair, day = bought // span, (bought % span).astype(np.int32) + first
-    open_ = np.append(pair[1:] != pair[:-1], True)[: len(pair)]
+    still = np.append(pair[1:] != pair[:-1], True)[: len(pair)]
     following = np.append(day[1:], cut)[: len(day)]
-    gap = np.where(open_, cut, following) - day
-    return (pair // width).astype(np.int32), (pair % width).astype(np.int32), gap.astype(np.int32), open_
+    gap = np.where(still, cut, following) - day
+    return (pair // width).astype(np.int32), (pair % width).astype(np.int32), gap.astype(np.int32), still
 
 
 def _rates(
-    kind: Indices, gap: Indices, open_: NDArray[np.bool_], parents: list[Indices], settings: RhythmSettings
+    kind: Indices,
+    gap: Indices,
+    still: NDArray[np.bool_],
+    above: list[Indices],
+    type_of: Indices,
+    settings: RhythmSettings,
 ) -> Floats:
-    """Hazards per day (types x bins), each level shrunk to the one above it."""
-    department, category = parents
-    width, bins = len(category), len(STARTS)
-    # An open gap was not over on the eve of the cut; the cut itself is not read.
-    lasted = gap - open_
+    """Hazards per day (kinds x bins), each level shrunk to the one above it."""
+    width, bins = len(type_of), len(STARTS)
+    # A gap still open was not over on the eve of the cut; the cut itself is not read.
+    lasted = gap - still
     place = _bin(lasted)
     ended = np.bincount(kind * bins + place, minlength=width * bins).reshape(width, bins)
     rest = np.bincount(kind * bins + place, lasted - STARTS[place], width * bins).reshape(width, bins)
     later = ended[:, ::-1].cumsum(axis=1)[:, ::-1] - ended
-    at_risk = rest + later * np.diff(STARTS, append=STARTS[-1]).astype(np.float64)
-    again = np.bincount((kind * bins + place)[~open_], minlength=width * bins).reshape(width, bins).astype(np.float64)
+    at_risk = rest + later * np.diff(STARTS, append=STARTS[-1])
+    again = np.bincount((kind * bins + place)[~still], minlength=width * bins).reshape(width, bins).astype(np.float64)
     lasting = -np.log1p(-settings.share) / settings.lasting_days
-    prior = _shrunk(again.sum(axis=0, keepdims=True), at_risk.sum(axis=0, keepdims=True), lasting, settings)
-    above = np.broadcast_to(prior, (width, bins))
-    for level in (department, category):
-        above = np.where(level[:, None] >= 0, _of_level(level, again, at_risk, above, settings), above)
-    repeats = again.sum(axis=1, keepdims=True)
+    everything = _shrunk(again.sum(axis=0, keepdims=True), at_risk.sum(axis=0, keepdims=True), lasting, settings)
+    prior = np.repeat(everything, width, axis=0)
+    for level in above:
+        prior = np.where(level[:, None] >= 0, _of_level(level, again, at_risk, prior, settings), prior)
+    repeats = np.bincount(type_of, again.sum(axis=1))[type_of][:, None] if width else again
     known = repeats / (repeats + settings.repeats)
-    return _shrunk(again, at_risk, known * above + (1 - known) * lasting, settings)
+    return _shrunk(again, at_risk, known * prior + (1 - known) * lasting, settings)
 
 
 def _of_level(level: Indices, again: Floats, at_risk: Floats, above: Floats, settings: RhythmSettings) -> Floats:
@@ -229,7 +268,7 @@ def _of_level(level: Indices, again: Floats, at_risk: Floats, above: Floats, set
         np.add.at(sums, level[member], figures[member])
     repeats, days, prior, size = total
     hazards = np.ones_like(again)
-    hazards[member] = _shrunk(repeats, days, prior / size, settings)[level[member]]
+    hazards[member] = _shrunk(repeats, days, prior / np.maximum(size, 1), settings)[level[member]]
     return hazards
 
 
@@ -241,11 +280,11 @@ def _shrunk(again: Floats, at_risk: Floats, prior: Floats | float, settings: Rhy
 
 
 def _progress(
-    row: Indices, kind: Indices, gap: Indices, open_: NDArray[np.bool_], rates: Floats, own_weight: float
+    kind: Indices, gap: Indices, still: NDArray[np.bool_], rates: Floats, own_weight: float
 ) -> tuple[Floats, Floats]:
-    """Hazard added up since the last purchase of each customer and type, and their pace (Gamma-Poisson frailty)."""
+    """Hazard added up since the last purchase of each customer and kind, and their pace (Gamma-Poisson frailty)."""
     added = _added_until(rates, kind, gap)
-    last = np.flatnonzero(open_)
+    last = np.flatnonzero(still)
     first = np.concatenate([[0], last[:-1] + 1]).astype(np.int64)
     lived = np.add.reduceat(added, first) if len(last) else np.empty(0)
     pace = (last - first + own_weight) / (lived + own_weight)
