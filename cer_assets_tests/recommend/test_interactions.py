@@ -131,9 +131,20 @@ def test_events_of_nobody_of_no_candidate_and_of_no_known_kind_are_left_out() ->
     ]
 
 
-def test_events_of_the_cut_and_later_are_not_read() -> None:
+def test_events_and_weather_of_the_cut_and_later_are_not_read() -> None:
+    weather = pl.DataFrame({"day": [CUT - DAY, CUT], "temperature": [1.0, 2.0], "rain": [0.0, 0.0]})
     late = EVENTS.with_columns(occurred_at=pl.lit(dt.datetime.combine(CUT, dt.time())))
-    assert len(interactions(order_lines([("a", "p", START)]), CUT, 1, events=late).events.rows) == 0
+    history = interactions(order_lines([("a", "p", START)]), CUT, 1, events=late, weather=weather)
+    assert len(history.events.rows) == 0
+    assert history.weather["day"].to_list() == [CUT - DAY]
+
+
+def test_weather_of_several_places_is_their_mean() -> None:
+    weather = pl.DataFrame(
+        {"day": [START, START], "place": ["b", "a"], "temperature": [1.0, 2.0], "rain": [0.0, None]},
+    )
+    history = interactions(order_lines([("a", "p", START)]), CUT, 1, weather=weather)
+    assert history.weather.row(0) == (START, 1.5, 0.0)
 
 
 def test_traits_stand_in_the_order_of_the_rows_and_are_null_for_who_has_none() -> None:
