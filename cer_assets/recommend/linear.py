@@ -13,6 +13,9 @@ from cer_assets.recommend.likeness import own_product_behind, scale_columns, sca
 from cer_assets.recommend.model import Indices, Recommender, Scores, Voice
 from cer_assets.recommend.topk import one_blas_thread
 
+OVERSAMPLED, ITERATIONS = 16, 6
+"""Directions beyond the rank, and rounds, of the subspace iteration."""
+
 
 class LinearRecommender(Recommender):
     """Scores that add up what each product bought says: purchases times coefficients, over a bounded set of products.
@@ -95,6 +98,28 @@ def ridge(inputs: sparse.csr_matrix, targets: sparse.csr_matrix, penalty: NDArra
             coefficients = _solved(scaled.T @ scaled, scaled.T @ targets)
     coefficients *= scale[:, None]
     return coefficients
+
+
+def of_rank(
+    coefficients: NDArray[np.float32], inputs: sparse.csr_matrix, rank: int, seed: int = 0
+) -> NDArray[np.float32]:
+    """The coefficients of at most a rank whose fitted values are nearest to what they were.
+
+    What single products say of single products is left out, what groups of them have in common stays. Reduced-rank
+    regression (Izenman 1975): fitted values are projected on their leading right singular vectors, found by subspace
+    iteration from a seeded start (Halko, Martinsson, Tropp 2011).
+    """
+    if rank >= coefficients.shape[1]:
+        return coefficients
+    with one_blas_thread():
+        start = np.random.default_rng(seed).standard_normal((coefficients.shape[1], rank + OVERSAMPLED))
+        basis = np.linalg.qr(start.astype(np.float32))[0]
+        for _ in range(ITERATIONS):
+            basis = np.linalg.qr(coefficients.T @ (inputs.T @ (inputs @ (coefficients @ basis))))[0]
+        fitted = inputs @ (coefficients @ basis)
+        # Eigenvectors come smallest first.
+        leading = basis @ np.linalg.eigh(fitted.T @ fitted)[1][:, -rank:]
+        return (coefficients @ leading) @ leading.T
 
 
 def squares(inputs: sparse.csr_matrix) -> NDArray[np.float64]:

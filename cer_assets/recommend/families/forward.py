@@ -16,8 +16,8 @@ from cer_assets.recommend.linear import (
     mean_squared_length,
     most_bought,
     of_like_length,
+    of_rank,
     ridge,
-    squares,
 )
 from cer_assets.recommend.model import Recommender, Settings
 
@@ -27,14 +27,14 @@ class ForwardSettings(Settings):
 
     window_days: int = Field(default=56, ge=1)
     """The last days before the cut: what was bought in them is to be explained by what was bought before them."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """As in `EaseSettings`."""
     half_life_days: float | None = Field(default=180.0, gt=0)
     """Age at which a purchase counts half; none: all count alike."""
     regularization: float = Field(default=12.0, gt=0)
     """Weight of the squared coefficients, in mean squared lengths of a customer's weights."""
     length_power: float = Field(default=0.5, ge=0, le=1)
     """0: who buys more has larger scores and teaches more; 1: all customers are alike."""
+    rank: int | None = Field(default=128, ge=1)
+    """Of the coefficients: fewer leave out what is chance between two products; none: as they are."""
     intercept: float = Field(default=1.0, ge=0)
     """Weight of what everyone's score begins with, in root mean squared lengths; 0: nothing."""
     max_products: int = Field(default=6000, ge=1)
@@ -70,8 +70,9 @@ class Forward(LinearRecommender):
         unit = mean_squared_length(before)
         intercept = np.float32(settings.intercept * unit**0.5)
         inputs = sparse.csr_matrix(sparse.hstack([inputs, sparse.csr_matrix(np.full((len(learning), 1), intercept))]))
-        dropped = settings.dropout / (1 - settings.dropout) * squares(inputs)
-        coefficients = ridge(inputs, targets, settings.regularization * unit + dropped)
+        coefficients = ridge(inputs, targets, np.full(inputs.shape[1], settings.regularization * unit))
+        if settings.rank is not None:
+            coefficients = of_rank(coefficients, inputs, settings.rank)
         self.coefficients_, self.intercept_ = coefficients[:-1], intercept * coefficients[-1]
         self.weights_ = self._weights(days_since_epoch(as_of))
         return self

@@ -4,9 +4,12 @@ import datetime as dt
 
 import numpy as np
 import polars as pl
+import pytest
+from scipy import sparse
 
 from cer_assets.recommend.families.forward import Forward, ForwardSettings
 from cer_assets.recommend.interactions import interactions
+from cer_assets.recommend.linear import of_rank
 from cer_assets_tests.recommend.conftest import CUSTOMERS, CUT, START, order_lines
 
 NOTHING = pl.DataFrame()
@@ -48,3 +51,14 @@ def test_the_order_of_lines_changes_nothing(shop: pl.DataFrame) -> None:
     shuffled = shop.sample(fraction=1, shuffle=True, seed=1)
     one, other = (Forward().fit(interactions(lines, CUT, 2), NOTHING, CUT) for lines in (shop, shuffled))
     assert one.coefficients_.tobytes() == other.coefficients_.tobytes()
+
+
+@pytest.mark.parametrize("rank", [1, 4, 8])
+def test_a_lower_rank_leaves_the_fitted_values_nearest_to_all_of_them(rank: int) -> None:
+    rng = np.random.default_rng(rank)
+    inputs = rng.random((30, 8)).astype(np.float32)
+    coefficients = rng.normal(size=(8, 8)).astype(np.float32)
+    left, sizes, right = np.linalg.svd(inputs @ coefficients, full_matrices=False)
+    nearest = (left[:, :rank] * sizes[:rank]) @ right[:rank]
+    lower = of_rank(coefficients, sparse.csr_matrix(inputs), rank)
+    np.testing.assert_allclose(inputs @ lower, nearest, atol=1e-3)
