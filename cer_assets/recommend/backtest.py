@@ -42,7 +42,8 @@ CHAMPION = "champion"
 SECONDS = {"cut": pl.Date, "model": pl.String, "fit": pl.Float64, "judge": pl.Float64}
 """How long each model took, by the clock."""
 SHOWN = "shown"
-"""The name under which the ranking over all families is judged as customers would see it, under the policy."""
+"""The name of the lists as customers see them, under the policy: of the ranking over all families where it has learned,
+else of the champion."""
 Families = Callable[[], Mapping[str, Recommender]]
 
 
@@ -64,7 +65,7 @@ class BacktestSettings(BaseModel):
     k: int = Field(default=10, ge=1)
     """Length of a list."""
     shown: bool = True
-    """Whether the lists of the ranking over all families are judged under the policy, too."""
+    """Whether lists are judged as customers see them, too."""
     resamples: int = Field(default=200, ge=1)
     """Bootstrap resamples of the customers behind an interval of the table."""
     seed: int = 0
@@ -293,31 +294,58 @@ def _origins(
     cuts = _cuts(as_of, settings.days, settings.origins + settings.training_windows)
     windows: dict[date, Any] = {}
     for cut in cuts:
-        history = sources.before(cut, settings.min_customers)
-        wanted = targets(sources.order_lines, history, cut, settings.days, settings.k)
-        wanted = of_some(wanted, settings.most_customers, settings.seed)
-        if not len(wanted["A"].rows):
-            continue
-        logger.info("cut %s: %s customers, %s products", cut, len(history.customers), len(history.products))
-        one = _AtCut(cut, history, sources.products, settings.k)
-        fitted = {name: one.fit(name, model) for name, model in families().items()}
-        if cut in cuts[-settings.origins :]:
-            first = cut - timedelta(days=settings.days * settings.training_windows)
-            taught = [window for at, window in windows.items() if at >= first]
-            learned = ensemble.learn(taught) if taught else None
-            models = fitted | one.over(fitted, ensemble, learned, champion)
-            judged = one.judge(models, wanted)
-            if settings.shown:
-                best = models[ensemble.plain if learned is None else ensemble.name]
-                judged = judged.beside(one.judge_shown(best, wanted))
-        else:
-            learned, models = None, fitted
-            judged = one.judge(fitted, {"A": wanted["A"]})
-        found = leaks(models, sources.order_lines, cut, settings.days, sources.withdrawn)
-        yield Origin(cut, judged, learned, one.seconds(), found)
-        if cut != cuts[-1] and settings.training_windows:
-            window = ensemble.window(fitted, sources.products, cut, wanted)
+        first = cut - timedelta(days=settings.days * settings.training_windows)
+        taught = [windows[at] for at in sorted(windows) if at >= first] if cut in cuts[-settings.origins :] else None
+        teaches = cut != cuts[-1] and settings.training_windows > 0
+        found = _origin(sources, cut, ensemble, settings, champion, families(), taught, teaches)
+        if found is not None:
+            origin, window = found
             windows |= {cut: window} if window is not None else {}
+            yield origin
+
+
+def _origin(
+    sources: Sources,
+    cut: date,
+    ensemble: Ensemble,
+    settings: BacktestSettings,
+    champion: Champion | None,
+    families: Mapping[str, Recommender],
+    taught: Sequence[Any] | None,
+    teaches: bool,
+) -> tuple[Origin, Any] | None:
+    """One cut and what its window teaches; None where there is nobody to ask. All models are let go on the way out.
+
+    Args:
+        sources: purchases and what else is known.
+        cut: first day not known.
+        ensemble: ranks over all families.
+        settings: of the backtest.
+        champion: the recommender in use.
+        families: not yet fitted.
+        taught: what earlier windows taught, where the cut is to be judged; None where it is not.
+        teaches: whether a later cut learns from this window.
+    """
+    history = sources.before(cut, settings.min_customers)
+    wanted = targets(sources.order_lines, history, cut, settings.days, settings.k)
+    wanted = of_some(wanted, settings.most_customers, settings.seed)
+    if not len(wanted["A"].rows):
+        return None
+    logger.info("cut %s: %s customers, %s products", cut, len(history.customers), len(history.products))
+    one = _AtCut(cut, history, sources.products, settings.k)
+    models = fitted = {name: one.fit(name, model) for name, model in families.items()}
+    learned = ensemble.learn(taught) if taught else None
+    if taught is None:
+        judged = one.judge(fitted, {"A": wanted["A"]})
+    else:
+        models = fitted | one.over(fitted, ensemble, learned, champion)
+        judged = one.judge(models, wanted)
+        if settings.shown:
+            best = next(name for name in (ensemble.name, CHAMPION, ensemble.plain) if name in models)
+            judged = judged.beside(one.judge_shown(models[best], wanted))
+    found = leaks(models, sources.order_lines, cut, settings.days, sources.withdrawn)
+    window = ensemble.window(fitted, sources.products, cut, wanted) if teaches else None
+    return Origin(cut, judged, learned, one.seconds(), found), window
 
 
 class _AtCut:

@@ -13,7 +13,7 @@ from cer_assets.recommend.evaluate import Targets
 from cer_assets.recommend.families import all_families
 from cer_assets.recommend.hybrid import Examples, Hybrid, Ranker, RankerSettings
 from cer_assets.recommend.hybrid.ranker import examples_of
-from cer_assets.recommend.interactions import Interactions
+from cer_assets.recommend.interactions import Interactions, days_since_epoch
 from cer_assets.recommend.model import Recommender
 
 FILE = "champion.json"
@@ -73,8 +73,11 @@ class HybridEnsemble:
     def window(
         self, fitted: Mapping[str, Recommender], products: pl.DataFrame, cut: date, wanted: Mapping[str, Targets]
     ) -> Examples | None:
-        """Labelled candidates; see `examples_of`."""
+        """Labelled candidates; see `examples_of`. None also where too little time lies before the cut."""
         history = next(iter(fitted.values())).interactions_
+        first = int(history.days.min(initial=days_since_epoch(cut)))
+        if days_since_epoch(cut) - first < self.settings.windows.fewest_days:
+            return None
         return examples_of(fitted, history, products, cut, wanted, self.settings)
 
     def learn(self, windows: Sequence[Examples]) -> Ranker | None:
