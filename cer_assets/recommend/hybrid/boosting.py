@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -51,15 +51,14 @@ class Boosting:
     """Number of features it reads."""
 
     @classmethod
-    def grow(
-        cls, X: Scores, y: NDArray[np.bool_], weights: NDArray[np.floating] | None, settings: TreeSettings
-    ) -> Self:
+    def grow(cls, X: Scores, y: NDArray[np.bool_], settings: TreeSettings) -> Self:
         """Grow trees on the log likelihood.
+
+        Every row counts alike: weights make scikit-learn take six times as long, to find weighted quantiles.
 
         Args:
             X: features (n x f), nan for not known.
             y: outcome (n); both must occur.
-            weights: of the rows (n).
             settings: how.
         """
         grower = HistGradientBoostingClassifier(
@@ -75,7 +74,7 @@ class Boosting:
         # scikit-learn stumbles over a feature that is never known; as a constant it is never asked for.
         silent = np.isnan(X).all(axis=0)
         with threadpool_limits(1):  # sums over more threads come out differently each time
-            grower.fit(np.where(silent, np.float32(0), X) if silent.any() else X, y, weights)
+            grower.fit(np.where(silent, np.float32(0), X) if silent.any() else X, y)
         # The only place where scikit-learn keeps its trees.
         grown: Any = [stage[0].nodes for stage in grower._predictors]  # pyright: ignore
         base = float(np.ravel(grower._baseline_prediction)[0])  # pyright: ignore
@@ -95,6 +94,10 @@ class Boosting:
             for tree in trees:
                 result[start : start + SLICE] += tree.predict(rows, NO_CATEGORIES, places, 1)
         return result
+
+    def less(self, log_odds: float) -> Self:
+        """The same trees with log odds that are all lower by so much."""
+        return replace(self, base=self.base - log_odds)
 
     def weight_of_features(self) -> NDArray[np.float64]:
         """Share of the gain of all questions that each feature brought (f)."""

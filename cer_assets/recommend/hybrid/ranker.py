@@ -74,17 +74,21 @@ class Head:
         trees: TreeSettings,
         settings: RankerSettings,
     ) -> Self:
-        """Choose the features that say most in a first look at some examples, then grow trees on those alone."""
+        """Choose the features that say most in a first look at some examples, then grow trees on those alone.
+
+        Examples that were not bought stand for as many as their weight: that shifts the log odds of all, and no order.
+        """
         few = np.arange(len(X))
         if len(X) > settings.sketch_examples:
             drawn = np.random.default_rng(settings.sketch.seed)
             few = np.sort(drawn.choice(few, settings.sketch_examples, replace=False))
         if y[few].any() and not y[few].all() and len(names) > settings.features:
-            gain = Boosting.grow(X[few], y[few], weights[few], settings.sketch).weight_of_features()
+            gain = Boosting.grow(X[few], y[few], settings.sketch).weight_of_features()
             kept = np.sort(np.argsort(-gain, kind="stable")[: settings.features])
         else:
             kept = np.arange(len(names))
-        return cls(tuple(names[at] for at in kept), Boosting.grow(X[:, kept], y, weights, trees))
+        stand_for = float(np.log(weights[~y].mean(dtype=np.float64))) if not y.all() else 0.0
+        return cls(tuple(names[at] for at in kept), Boosting.grow(X[:, kept], y, trees).less(stand_for))
 
     def weight_of_features(self) -> dict[str, float]:
         """Share of the gain that each feature brought, most first."""
