@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -23,6 +24,10 @@ BLOCK_BYTES = 16 * 2**20
 """Bytes that the scores of one block may take; one block a thread is under way, whatever the number of customers."""
 MAXIMA = 256
 """Maxima a row is reduced to before any is compared with the others, at least; then 8 for each place of the list."""
+HEAD = 8
+"""The part of the items, the longest, that everyone is scored on: one in so many."""
+MOSTLY = 0.75
+"""Share of the customers still open at which lengths tell too little: the rest of the items is scored at once."""
 SIGN = np.uint32(1 << 31)
 COLUMN = np.uint64(0xFFFFFFFF)
 """The bits of a key that hold the column, counted down."""
@@ -91,6 +96,47 @@ def best_of_rows(
     return columns, best
 
 
+def best_by_factors(
+    customer_factors: NDArray[np.float32],
+    item_factors: NDArray[np.float32],
+    k: int,
+    without: sparse.csr_matrix | None = None,
+    barred: NDArray[np.bool_] | None = None,
+    threads: int = 0,
+) -> tuple[Indices, Scores]:
+    """What `best_of_rows` finds where a score is a product of factors, most of the products never multiplied out.
+
+    No score is above the length of the customer's factor times that of the item's (Cauchy and Schwarz). Items come by
+    falling length, in parts that double; a customer is done once the next part begins too short for their k-th score.
+
+    Args:
+        customer_factors: (rows x factors); who has none but zeros is recommended nothing.
+        item_factors: (columns x factors).
+        k: length of a list.
+        without: (rows x columns); its entries are left out, whatever they hold.
+        barred: columns left out for every row.
+        threads: blocks under way at once, 0 for one per core; the result does not depend on it.
+    """
+    width = len(item_factors)
+    length = np.linalg.norm(item_factors, axis=1)
+    order = np.argsort(-length, kind="stable")
+    if barred is not None:
+        order = order[~barred[order]]
+    items = _Items(item_factors[order], length[order], order.astype(np.int64), np.full(width, -1, np.int64))
+    items.place[order] = np.arange(len(order))
+    keys = np.zeros((len(customer_factors), min(k, width)), np.uint64)
+    size = np.linalg.norm(customer_factors, axis=1)
+    some = np.flatnonzero(size > 0).astype(np.int32)
+
+    def rank(_: int, block: Indices) -> None:
+        own = None if without is None else without[block]
+        keys[block] = items.best_of(customer_factors[block], size[block], keys.shape[1], own)
+
+    for _ in over_blocks(rank, some, block_size(width // 2), threads):
+        pass
+    return _unpacked(keys)
+
+
 def leave_out(
     scores: Scores,
     rows: Indices,
@@ -133,12 +179,7 @@ def top_k(scores: Scores, k: int) -> tuple[Indices, Scores]:
     k = min(k, width)
     if not (rows and k):
         return np.zeros((rows, k), np.int32), np.zeros((rows, k), np.float32)
-    least = _least_of_the_best(scores, k)
-    keys = _keys(scores, least, k)
-    keys.partition(keys.shape[1] - k, axis=1)
-    chosen = np.sort(keys[:, -k:], axis=1)[:, ::-1]
-    columns = np.where(chosen > 0, COLUMN - (chosen & COLUMN), 0).astype(np.int32)
-    return columns, np.where(chosen > 0, np.take_along_axis(scores, columns, axis=1), np.float32(-np.inf))
+    return _unpacked(_best_keys(scores, k))
 
 
 @contextmanager
@@ -213,7 +254,14 @@ def _least_of_the_best(scores: Scores, k: int) -> Scores:
     return np.maximum(maxima[:, kept - k], np.finfo(np.float32).min)
 
 
-def _keys(scores: Scores, least: Scores, k: int) -> NDArray[np.uint64]:
+def _best_keys(scores: Scores, k: int, names: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
+    """Keys of the k best of each row, best first, 0 where there are fewer; `names`: what the columns are called."""
+    keys = _keys(scores, _least_of_the_best(scores, k), k, names)
+    keys.partition(keys.shape[1] - k, axis=1)
+    return np.sort(keys[:, -k:], axis=1)[:, ::-1]
+
+
+def _keys(scores: Scores, least: Scores, k: int, names: NDArray[np.int64] | None) -> NDArray[np.uint64]:
     """Scores not less than the least as whole numbers of the same order, where equal ones come by column; 0 to fill."""
     rows, width = scores.shape
     cells = np.flatnonzero(scores >= least[:, None])
@@ -230,7 +278,64 @@ def _keys(scores: Scores, least: Scores, k: int) -> NDArray[np.uint64]:
         first = np.searchsorted(cells, np.arange(rows + 1) * width)
     bits = (value + np.float32(0)).view(np.uint32)  # -0 and 0 are equal, their bits are not
     ordered = np.where(bits & SIGN, ~bits, bits | SIGN).astype(np.uint64)
-    columns = (cells - row * width).astype(np.uint64)
+    column = cells - row * width
+    column = (column if names is None else names[column]).astype(np.uint64)
     keys = np.zeros((rows, max(int(np.diff(first).max()), k)), np.uint64)
-    keys[row, np.arange(len(cells)) - first[row]] = (ordered << np.uint64(32)) | (COLUMN - columns)
+    keys[row, np.arange(len(cells)) - first[row]] = (ordered << np.uint64(32)) | (COLUMN - column)
     return keys
+
+
+def _unpacked(keys: NDArray[np.uint64]) -> tuple[Indices, Scores]:
+    columns = np.where(keys > 0, COLUMN - (keys & COLUMN), 0).astype(np.int32)
+    return columns, _scores_of(keys)
+
+
+def _scores_of(keys: NDArray[np.uint64]) -> Scores:
+    ordered = (keys >> np.uint64(32)).astype(np.uint32)
+    scores = np.where(ordered & SIGN, ordered ^ SIGN, ~ordered).view(np.float32)
+    return np.where(keys > 0, scores, np.float32(-np.inf))
+
+
+@dataclass(frozen=True)
+class _Items:
+    """Items by falling length of their factors."""
+
+    factors: NDArray[np.float32]
+    length: NDArray[np.float32]
+    names: NDArray[np.int64]
+    """Which column each is."""
+    place: NDArray[np.int64]
+    """Where each column stands, -1 for one that is left out."""
+
+    def best_of(
+        self,
+        factors: NDArray[np.float32],
+        length: NDArray[np.float32],
+        k: int,
+        without: sparse.csr_matrix | None,
+    ) -> NDArray[np.uint64]:
+        """Keys of the k best for some customers, best first."""
+        best = np.zeros((len(factors), k), np.uint64)
+        row, place = np.empty(0, np.int64), np.empty(0, np.int64)
+        if without is not None:
+            row, place = np.repeat(np.arange(len(factors)), np.diff(without.indptr)), self.place[without.indices]
+        start, open_rows = 0, np.arange(len(factors))
+        end = max(len(self.factors) // HEAD, 2 * k)
+        while len(open_rows) and start < len(self.factors):
+            part = slice(start, min(end, len(self.factors)))
+            scores = factors[open_rows] @ self.factors[part].T
+            line = np.full(len(factors), -1)
+            line[open_rows] = np.arange(len(open_rows))
+            here = (place >= part.start) & (place < part.stop) & (line[row] >= 0)
+            scores[line[row[here]], place[here] - start] = -np.inf
+            found = _best_keys(scores, min(k, scores.shape[1]), self.names[part])
+            both = np.sort(np.hstack([best[open_rows], found]), axis=1)
+            best[open_rows] = both[:, : -k - 1 : -1]
+            start, end = part.stop, 2 * part.stop
+            if start < len(self.factors):
+                # The bound is widened by what rounding may add to a product.
+                most = length[open_rows] * self.length[start] * np.float32(1 + 1e-5)
+                open_rows = open_rows[most >= _scores_of(best[open_rows, -1])]
+            if len(open_rows) > MOSTLY * len(factors):
+                end = len(self.factors)
+        return best

@@ -21,7 +21,7 @@ from scipy import sparse
 from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.interactions import Interactions
 from cer_assets.recommend.model import Indices, Recommender, Scores, Settings, Voice
-from cer_assets.recommend.topk import blocks, one_blas_thread
+from cer_assets.recommend.topk import best_by_factors, blocks, one_blas_thread
 
 FAVOURITES = 20
 """How many of a customer's own products may stand behind a recommendation."""
@@ -42,8 +42,6 @@ class AlsSettings(Settings):
     than 10 halves the ranking quality."""
     half_life_days: float | None = Field(default=90.0, gt=0)
     """Age at which a purchase counts half; none: all count alike."""
-    damped: bool = False
-    """Whether n purchases count log(1 + n), so that the tenth says less than the first."""
     iterations: int = Field(default=15, ge=1)
     """Passes over customers and items."""
     seed: int = 0
@@ -110,6 +108,15 @@ class Als(Recommender):
         scores[:, self.unknown_] = -np.inf
         return scores
 
+    def best(
+        self, rows: Indices, k: int, without: sparse.csr_matrix | None = None, threads: int = 0
+    ) -> tuple[Indices, Scores]:
+        """Columns and scores of the k best as in `top_k`, without making all scores; `without`: what is left out."""
+        barred = np.zeros(len(self.factors_), bool)
+        barred[self.unknown_] = True
+        left_out = None if without is None else without[rows]
+        return best_by_factors(self.customer_factors_[rows], self.factors_, k, left_out, barred, threads)
+
     def behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:
         """The favourite product whose factor points most nearly where the recommended one's does (cosine)."""
         length = np.linalg.norm(self.factors_, axis=1, keepdims=True)
@@ -155,8 +162,6 @@ class Als(Recommender):
 
     def _confidence(self, interactions: Interactions, as_of: date) -> sparse.csr_matrix:
         confidence = interactions.decayed(as_of, self.settings.half_life_days)
-        if self.settings.damped:
-            confidence.data = np.log1p(confidence.data)
         confidence.data *= np.float32(self.settings.alpha)
         return confidence
 
@@ -316,8 +321,8 @@ def customers_by_bucket(buckets: pl.DataFrame) -> dict[str, pl.Series]:
 
 
 def members() -> Sequence[Recommender]:
-    """A model of what everyone bought lately, one of what they ever bought, and one per value bucket."""
-    return [Als(), Als(AlsSettings(half_life_days=None, damped=True, regularization=1.0), "als_long"), AlsByBucket()]
+    """One model of everyone, and one per value bucket."""
+    return [Als(), AlsByBucket()]
 
 
 def _json(figures: Mapping[str, Any]) -> bytes:
