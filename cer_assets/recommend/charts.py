@@ -144,7 +144,7 @@ def champion_chart(evaluation: pl.DataFrame, champion: str = "champion", metric:
 
 def _pooled(evaluation: pl.DataFrame) -> pl.DataFrame:
     """Of all origins together, each model with what it is."""
-    pooled = evaluation.filter(pl.col("cut").is_null()) if "cut" in evaluation.columns else evaluation
+    pooled = evaluation.filter(pl.col("cut").is_null())
     role = (
         pl.when(pl.col("model").is_in(BASELINES))
         .then(pl.lit("baseline"))
