@@ -64,6 +64,11 @@ def catalogue(**changed: object) -> pl.DataFrame:
 
 @pytest.fixture(scope="session")
 def shop() -> pl.DataFrame:
+    """The small shop."""
+    return small_shop()
+
+
+def small_shop() -> pl.DataFrame:
     """Four months of purchases, three distinct products of the own half at each visit."""
     rng = np.random.default_rng(7)
     half = PRODUCTS // 2

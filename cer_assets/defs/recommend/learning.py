@@ -395,7 +395,38 @@ def _pictures(home: Home, evaluation: pl.DataFrame) -> dict[str, Any]:
     }
 
 
+class Rollback(dg.Config):
+    """Which champion is brought back."""
+
+    version: str | None = Field(
+        default=None, description="A stored version of recommend/model; none: the one that the champion replaced."
+    )
+
+
+@dg.op
+def bring_back(context: dg.OpExecutionContext, config: Rollback, home: Home) -> None:
+    """Make a former model of the lists the champion again.
+
+    Nothing is computed here: the lists stand on the champion, so that they are due at once, and come out as they were
+    with it on the same purchases.
+    """
+    replaced, card = home.models.champion(MODEL), home.models.card(MODEL)
+    version = config.version or card["against"]
+    if version is None:
+        raise dg.Failure("the first champion replaced nobody: name the version to bring back", allow_retries=False)
+    home.models.promote(MODEL, version)
+    context.log.info(f"{version} makes the lists again, in the place of {replaced}")
+    said = {"champion": version, "in the place of": replaced, "card": dg.MetadataValue.json(home.models.card(MODEL))}
+    context.log_event(dg.AssetObservation(["recommend", "model"], metadata=said))
+
+
+@dg.job(description="Brings a former model of the lists back; the lists are made anew with it. Started by hand.")
+def rollback() -> None:
+    """One step: the pointer moves."""
+    bring_back()
+
+
 @dg.definitions
 def learning() -> dg.Definitions:
     """The models of the stage, and how they did."""
-    return dg.Definitions(assets=[als, challenge_model])
+    return dg.Definitions(assets=[als, challenge_model], jobs=[rollback])
