@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from cer_assets.recommend.interactions import Interactions
-from cer_assets.recommend.model import Indices, Scores, top_k
+from cer_assets.recommend.model import Indices, Scores, blocks, top_k
 
 CELLS = 1 << 24
 """Cells of a dense block that only lives while it is pruned: 64 MB."""
+LINES = 1 << 18
+"""Own products times recommended ones that are looked at together: some MB."""
 
 Strength = Callable[[Indices, Indices, NDArray[np.float32], Indices], Scores]
 """Of (place in the rows asked, own product, its weight, columns asked, one line each): what it adds to each score."""
@@ -95,19 +97,28 @@ def own_product_behind(
     Returns:
         Columns of products (n x k); of equals the first.
     """
-    own = weights[rows]
+    behind = np.full(columns.shape, -1, np.int32)
+    longest = int(np.diff(weights.indptr)[rows].max(initial=0)) * columns.shape[1]
+    for start, block in blocks(rows, max(LINES // max(longest, 1), 1)):
+        some = slice(start, start + len(block))
+        behind[some] = _behind(start, weights[block], columns[some], titles, strength)
+    return behind
+
+
+def _behind(
+    first: int, own: sparse.csr_matrix, columns: Indices, titles: NDArray[np.int64], strength: Strength
+) -> Indices:
     entries = np.diff(own.indptr)
-    place = np.repeat(np.arange(len(rows), dtype=np.int32), entries)
+    place = np.repeat(np.arange(len(columns), dtype=np.int32), entries)
     asked = columns[place]
-    added = np.array(strength(place, own.indices, own.data, asked), np.float32)
+    added = np.array(strength(first + place, own.indices, own.data, asked), np.float32)
     added[titles[own.indices][:, None] == titles[asked]] = 0
     behind = np.full(columns.shape, -1, np.int32)
     some = np.flatnonzero(entries)
     if not len(some):
         return behind
-    most = np.maximum.reduceat(added, own.indptr[some].astype(np.intp), axis=0)
     best = np.zeros(columns.shape, np.float32)
-    best[some] = most
+    best[some] = np.maximum.reduceat(added, own.indptr[some].astype(np.intp), axis=0)
     # From the last to the first, so that the first of equals stands.
     entry, slot = np.nonzero((added == best[place]) & (added > 0))
     behind[place[entry[::-1]], slot[::-1]] = own.indices[entry[::-1]]

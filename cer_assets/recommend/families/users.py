@@ -30,6 +30,9 @@ class UserNeighboursSettings(Settings):
     """Customers who count."""
     idf_power: float = Field(default=0.5, ge=0)
     """0: all products tell alike who is like whom; 1: times the log of customers over buyers of the product."""
+    pool: int = Field(default=20_000, ge=1)
+    """Customers who may be neighbours, those of most purchases first: they are who has most to say, and the time to
+    score a row grows with them."""
     likeness_power: float = Field(default=1.0, gt=0)
     """More than 1 lets the likest customers count for more."""
     half_life_days: float | None = Field(default=None, gt=0)
@@ -43,7 +46,7 @@ class UserNeighbours(Recommender):
 
     Customers are documents, products their terms, likeness is the cosine of TF-IDF. Nothing is precomputed but the
     weights: neighbours are found when a row is scored, in blocks of a bounded number of cells. Time to score one row
-    grows with the customers who share a product with it.
+    grows with the customers of the pool who share a product with it.
     """
 
     voice: ClassVar[Voice] = Voice.CUSTOMERS
@@ -60,8 +63,12 @@ class UserNeighbours(Recommender):
         buyers = np.bincount(described.indices, minlength=described.shape[1])
         idf = np.log(max(len(interactions.customers), 1) / np.maximum(buyers, 1)) ** settings.idf_power
         self.described_ = scaled_to_length_one(scale_columns(described, idf))
-        self._by_product = sparse.csr_matrix(self.described_.T)
-        self.bought_ = weighted(interactions, as_of, settings.bought_half_life_days)
+        purchases = np.bincount(interactions.rows, minlength=len(interactions.customers))
+        self.pool_ = np.sort(np.argsort(-purchases, kind="stable")[: settings.pool]).astype(np.int32)
+        self._pool = sparse.csr_matrix(self.described_[self.pool_])
+        self._pool_by_product = sparse.csr_matrix(self._pool.T)
+        self.bought_ = sparse.csr_matrix(weighted(interactions, as_of, settings.bought_half_life_days)[self.pool_])
+        self._bought_by = sparse.csr_matrix(self.bought_.T)
         return self
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
@@ -73,15 +80,15 @@ class UserNeighbours(Recommender):
         return scores
 
     def neighbours(self, rows: Indices) -> sparse.csr_matrix:
-        """Likeness of each row's nearest other customers (rows x customers + 1)."""
+        """Likeness of each row's nearest other customers (rows x customers of the pool)."""
 
         def likeness(some: slice) -> sparse.csr_matrix:
             asked = rows[some]
-            alike = sparse.csr_matrix(self.described_[asked] @ self._by_product)
-            alike.data[np.repeat(asked, np.diff(alike.indptr)) == alike.indices] = 0
+            alike = sparse.csr_matrix(self.described_[asked] @ self._pool_by_product)
+            alike.data[np.repeat(asked, np.diff(alike.indptr)) == self.pool_[alike.indices]] = 0
             return alike
 
-        return strongest(likeness, (len(rows), self.described_.shape[0]), self.settings.neighbours)
+        return strongest(likeness, (len(rows), len(self.pool_)), self.settings.neighbours)
 
     def behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:
         """The own product with the largest part in the score: a likeness is a sum over the products that two share."""
@@ -97,8 +104,8 @@ class UserNeighbours(Recommender):
         nearest = self.neighbours(rows)
         nearest.data **= np.float32(self.settings.likeness_power - 1)
         # One line a recommendation: the neighbours who buy it, then the products that those buy.
-        buyers = nearest[np.repeat(np.arange(len(rows)), k)].multiply(self.bought_.T.tocsr()[columns.ravel()])
-        shared = sparse.csr_matrix(buyers @ self.described_)
+        buyers = nearest[np.repeat(np.arange(len(rows)), k)].multiply(self._bought_by[columns.ravel()])
+        shared = sparse.csr_matrix(buyers @ self._pool)
 
         def strength(place: Indices, own: Indices, weight: NDArray[np.float32], asked: Indices) -> Scores:
             lines = place[:, None] * k + np.arange(k)

@@ -38,6 +38,17 @@ def test_nobody_is_their_own_neighbour(shop: pl.DataFrame) -> None:
     assert not model.neighbours(rows).diagonal().any()
 
 
+def test_only_those_of_most_purchases_are_in_a_pool_that_is_too_small_for_all() -> None:
+    bought = [("seldom", "tea", START), ("often", "tea", START), ("often", "jam", START), ("me", "tea", START)]
+    history = interactions(order_lines(bought), CUT, 1)
+    model = UserNeighbours(UserNeighboursSettings(pool=1, idf_power=0)).fit(history, NOTHING, CUT)
+    assert history.customers.gather(model.pool_).to_list() == ["often"]
+    assert model.neighbours(history.row_of(pl.Series(["me", "often"]))).toarray().astype(bool).tolist() == [
+        [True],
+        [False],
+    ]
+
+
 def test_the_product_behind_is_what_the_neighbours_who_buy_it_share() -> None:
     bought = [("me", "saffron", START), ("me", "beer", START)]
     bought += [("cook", "saffron", START), ("cook", "rice", START), ("fan", "beer", START), ("fan", "crisps", START)]
