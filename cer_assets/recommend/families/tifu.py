@@ -18,7 +18,7 @@ from cer_assets.recommend.model import Indices, Recommender, Scores, Settings, V
 class TifuSettings(Settings):
     """How baskets fade, and how much the neighbours say."""
 
-    groups: int = Field(default=7, ge=1)
+    groups: int = Field(default=1, ge=1)
     """Stretches of equally many baskets that a history is cut into."""
     basket_decay: float = Field(default=0.95, gt=0, le=1)
     """Weight of a basket relative to the one after it."""
@@ -26,7 +26,7 @@ class TifuSettings(Settings):
     """Weight of a stretch relative to the one after it."""
     neighbours: int = Field(default=300, ge=1)
     """Customers who buy most alike."""
-    own_weight: float = Field(default=0.7, ge=0, le=1)
+    own_weight: float = Field(default=0.5, ge=0, le=1)
     """Weight of a customer's own baskets; the neighbours have the rest."""
     max_references: int = Field(default=20_000, ge=1)
     """Customers among whom neighbours are sought; of more than that a sample is drawn."""
@@ -40,7 +40,7 @@ class TifuKnn(Recommender):
     A customer is the mean over their baskets, each fading with every later basket and every later stretch; the score is
     `own_weight` times that vector plus the rest times the mean vector of the nearest customers by Euclidean distance
     (Hu et al. 2020, "Modeling personalized item frequency information for next-basket recommendation"). Unlike there, a
-    basket fades with all later baskets, not only with those of its own stretch.
+    basket fades with all later baskets, not only with those of its own stretch; one stretch is then enough.
 
     Time grows as customers x references x products that two of them share, memory as a block of customers times
     references and products.
