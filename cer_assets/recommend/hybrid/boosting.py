@@ -23,12 +23,14 @@ SLICE = 50_000
 class TreeSettings(Settings):
     """How trees are grown (Friedman 2001, Greedy function approximation)."""
 
-    trees: int = Field(default=250, ge=1)
-    learning_rate: float = Field(default=0.06, gt=0)
+    trees: int = Field(default=150, ge=1)
+    """Trees, one after the other."""
+    learning_rate: float = Field(default=0.08, gt=0)
+    """Share of a tree's leaves that is added."""
     leaves: int = Field(default=31, ge=2)
     """Leaves of a tree, at most."""
     examples_a_leaf: int = Field(default=100, ge=1)
-    """Fewest examples of a leaf."""
+    """Fewest examples of a leaf; of few examples not more than a hundredth."""
     l2: float = Field(default=10.0, ge=0)
     """Pull of a leaf towards nothing."""
     features: float = Field(default=0.3, gt=0, le=1)
@@ -65,7 +67,7 @@ class Boosting:
             max_iter=settings.trees,
             learning_rate=settings.learning_rate,
             max_leaf_nodes=settings.leaves,
-            min_samples_leaf=settings.examples_a_leaf,
+            min_samples_leaf=min(settings.examples_a_leaf, max(len(X) // 100, 5)),
             l2_regularization=settings.l2,
             max_features=settings.features,
             early_stopping=False,  # pyright: ignore[reportArgumentType]  # typed as its default, 'auto'

@@ -26,7 +26,9 @@ USUAL_ODDS = -3.0
 class HybridSettings(Settings):
     """How families are weighed where no ranker was learned, and for whom nothing was bought."""
 
-    weights: dict[str, float] = Field(default={"tifu_knn": 1.0, "als_global": 0.15, "ease": 0.15, "trending": 0.02})
+    weights: dict[str, float] = Field(
+        default={"tifu_knn": 1.0, "decayed_frequency": 0.5, "forward": 0.3, "als_global": 0.1, "trending": 0.02}
+    )
     """Weight of each family's standardised scores; a family that is not there is left out. The last orders the rest."""
     newcomer_weights: dict[Voice, float] = Field(default={Voice.CONTENT: 1.0, Voice.TREND: 0.25})
     """The same by voice, for customers without a purchase: what is like what they looked at, then what sells."""

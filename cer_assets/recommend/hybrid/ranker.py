@@ -34,7 +34,7 @@ class WindowSettings(Settings):
     """A window is left out where less time than this lies before it."""
     customers: int = Field(default=5_000, ge=1)
     """Customers of a window that are learned from; of more than that a sample is drawn."""
-    others: float = Field(default=6.0, gt=0)
+    others: float = Field(default=3.0, gt=0)
     """Candidates that were not bought for each that was: of more than that a sample stands for all."""
     seed: int = 0
     """Of both samples."""
