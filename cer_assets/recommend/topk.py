@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from threadpoolctl import threadpool_limits
+from threadpoolctl import OpenBLASController, threadpool_limits
 
 T = TypeVar("T")
 Scores = NDArray[np.float32]
@@ -126,7 +126,7 @@ def best_by_factors(
     items.place[order] = np.arange(len(order))
     keys = np.zeros((len(customer_factors), min(k, width)), np.uint64)
     size = np.linalg.norm(customer_factors, axis=1)
-    some = np.flatnonzero(size > 0).astype(np.int32)
+    some = np.flatnonzero((size > 0) & (keys.shape[1] > 0)).astype(np.int32)
 
     def rank(_: int, block: Indices) -> None:
         own = None if without is None else without[block]
@@ -217,7 +217,10 @@ class _BlasLimit:
         with self._lock:
             self._inside -= 1
             if not self._inside:
+                # Only the thread that set the limit may lift it, and the last to leave may be another.
+                OpenBLASController.clear_controlling_thread(force=True)
                 self._limits.restore_original_limits()
+                OpenBLASController.clear_controlling_thread()
 
 
 _LIMIT = _BlasLimit()
