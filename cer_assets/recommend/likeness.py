@@ -15,8 +15,8 @@ CELLS = 1 << 24
 LINES = 1 << 18
 """Own products times recommended ones that are looked at together: some MB."""
 
-Strength = Callable[[Indices, Indices, NDArray[np.float32], Indices], Scores]
-"""Of (place in the rows asked, own product, its weight, columns asked, one line each): what it adds to each score."""
+Strength = Callable[[Indices, NDArray[np.float32], Indices], Scores]
+"""Of (own product, its weight, columns asked, one line each): what it adds to each score."""
 
 
 def weighted(interactions: Interactions, as_of: date, half_life_days: float | None = None) -> sparse.csr_matrix:
@@ -101,17 +101,15 @@ def own_product_behind(
     longest = int(np.diff(weights.indptr)[rows].max(initial=0)) * columns.shape[1]
     for start, block in blocks(rows, max(LINES // max(longest, 1), 1)):
         some = slice(start, start + len(block))
-        behind[some] = _behind(start, weights[block], columns[some], titles, strength)
+        behind[some] = _behind(weights[block], columns[some], titles, strength)
     return behind
 
 
-def _behind(
-    first: int, own: sparse.csr_matrix, columns: Indices, titles: NDArray[np.int64], strength: Strength
-) -> Indices:
+def _behind(own: sparse.csr_matrix, columns: Indices, titles: NDArray[np.int64], strength: Strength) -> Indices:
     entries = np.diff(own.indptr)
     place = np.repeat(np.arange(len(columns), dtype=np.int32), entries)
     asked = columns[place]
-    added = np.array(strength(first + place, own.indices, own.data, asked), np.float32)
+    added = np.array(strength(own.indices, own.data, asked), np.float32)
     added[titles[own.indices][:, None] == titles[asked]] = 0
     behind = np.full(columns.shape, -1, np.int32)
     some = np.flatnonzero(entries)

@@ -49,7 +49,7 @@ class LinearRecommender(Recommender):
         place = np.full(len(self.interactions_.products), -1)
         place[self.columns_] = np.arange(len(self.columns_))
 
-        def strength(_: Indices, own: Indices, weight: NDArray[np.float32], asked: Indices) -> Scores:
+        def strength(own: Indices, weight: NDArray[np.float32], asked: Indices) -> Scores:
             return weight[:, None] * np.where(
                 place[asked] >= 0, self.coefficients_[place[own][:, None], place[asked]], 0
             )

@@ -94,7 +94,7 @@ class Content(Recommender):
     def behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:
         """The product bought or looked at that has the largest part in the score."""
 
-        def strength(_: Indices, own: Indices, weight: NDArray[np.float32], asked: Indices) -> Scores:
+        def strength(own: Indices, weight: NDArray[np.float32], asked: Indices) -> Scores:
             k = asked.shape[1]
             pairs = self.described_[np.repeat(own, k)].multiply(self.described_[asked.ravel()])
             return weight[:, None] * np.asarray(pairs.sum(axis=1), np.float32).reshape(asked.shape)

@@ -85,7 +85,7 @@ class ItemNeighbours(Recommender):
     def behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:
         """The own product with the largest part in the score."""
 
-        def strength(_: Indices, own: Indices, weight: NDArray[np.float32], asked: Indices) -> Scores:
+        def strength(own: Indices, weight: NDArray[np.float32], asked: Indices) -> Scores:
             return weight[:, None] * cells(self.likeness_, own, asked)
 
         return own_product_behind(self.weights_, rows, columns, titles, strength)

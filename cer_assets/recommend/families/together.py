@@ -66,7 +66,7 @@ class Together(Recommender):
     def behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:
         """The own product that raises the chance most."""
 
-        def strength(_: Indices, own: Indices, weight: NDArray[np.float32], asked: Indices) -> Scores:
+        def strength(own: Indices, weight: NDArray[np.float32], asked: Indices) -> Scores:
             return weight[:, None] * cells(self.raised_, own, asked)
 
         return own_product_behind(self.weights_, rows, columns, titles, strength)

@@ -6,21 +6,13 @@ from typing import ClassVar, Self
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 
 from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.interactions import Interactions
-from cer_assets.recommend.likeness import (
-    CELLS,
-    own_product_behind,
-    scale_columns,
-    scaled_to_length_one,
-    strongest,
-    weighted,
-)
-from cer_assets.recommend.model import Indices, Recommender, Scores, Settings, Voice, blocks
+from cer_assets.recommend.likeness import scale_columns, scaled_to_length_one, strongest, weighted
+from cer_assets.recommend.model import Indices, Recommender, Scores, Settings, Voice
 
 
 class UserNeighboursSettings(Settings):
@@ -46,7 +38,7 @@ class UserNeighbours(Recommender):
 
     Customers are documents, products their terms, likeness is the cosine of TF-IDF. Nothing is precomputed but the
     weights: neighbours are found when a row is scored, in blocks of a bounded number of cells. Time to score one row
-    grows with the customers of the pool who share a product with it.
+    grows with the customers of the pool who share a product with it. No product stands behind a score: customers do.
     """
 
     voice: ClassVar[Voice] = Voice.CUSTOMERS
@@ -65,10 +57,8 @@ class UserNeighbours(Recommender):
         self.described_ = scaled_to_length_one(scale_columns(described, idf))
         purchases = np.bincount(interactions.rows, minlength=len(interactions.customers))
         self.pool_ = np.sort(np.argsort(-purchases, kind="stable")[: settings.pool]).astype(np.int32)
-        self._pool = sparse.csr_matrix(self.described_[self.pool_])
-        self._pool_by_product = sparse.csr_matrix(self._pool.T)
+        self._pool_by_product = sparse.csr_matrix(self.described_[self.pool_].T)
         self.bought_ = sparse.csr_matrix(weighted(interactions, as_of, settings.bought_half_life_days)[self.pool_])
-        self._bought_by = sparse.csr_matrix(self.bought_.T)
         return self
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
@@ -89,29 +79,6 @@ class UserNeighbours(Recommender):
             return alike
 
         return strongest(likeness, (len(rows), len(self.pool_)), self.settings.neighbours)
-
-    def behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:
-        """The own product with the largest part in the score: a likeness is a sum over the products that two share."""
-        behind = np.full(columns.shape, -1, np.int32)
-        size = max(CELLS // max(self.described_.shape[1] * columns.shape[1], 1), 1)
-        for start, block in blocks(rows, size):
-            some = slice(start, start + len(block))
-            behind[some] = self._behind(block, columns[some], titles)
-        return behind
-
-    def _behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:
-        k = columns.shape[1]
-        nearest = self.neighbours(rows)
-        nearest.data **= np.float32(self.settings.likeness_power - 1)
-        # One line a recommendation: the neighbours who buy it, then the products that those buy.
-        buyers = nearest[np.repeat(np.arange(len(rows)), k)].multiply(self._bought_by[columns.ravel()])
-        shared = sparse.csr_matrix(buyers @ self._pool)
-
-        def strength(place: Indices, own: Indices, weight: NDArray[np.float32], asked: Indices) -> Scores:
-            lines = place[:, None] * k + np.arange(k)
-            return weight[:, None] * np.asarray(shared[lines.ravel(), np.repeat(own, k)]).reshape(lines.shape)
-
-        return own_product_behind(self.described_, rows, columns, titles, strength)
 
 
 def members() -> Sequence[Recommender]:

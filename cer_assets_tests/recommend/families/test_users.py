@@ -47,17 +47,3 @@ def test_only_those_of_most_purchases_are_in_a_pool_that_is_too_small_for_all() 
         [True],
         [False],
     ]
-
-
-def test_the_product_behind_is_what_the_neighbours_who_buy_it_share() -> None:
-    bought = [("me", "saffron", START), ("me", "beer", START)]
-    bought += [("cook", "saffron", START), ("cook", "rice", START), ("fan", "beer", START), ("fan", "crisps", START)]
-    history = interactions(order_lines([*bought, ("other", "tea", START)]), CUT, 1)
-    model = UserNeighbours().fit(history, NOTHING, CUT)
-    rows = history.row_of(pl.Series(["me", "nobody"]))
-    column = {name: number for number, name in enumerate(history.products)}
-    columns = np.tile(np.array([column["rice"], column["crisps"], column["tea"]], np.int32), (2, 1))
-    behind = model.behind(rows, columns, np.arange(len(column)))
-    assert behind.tolist() == [[column["saffron"], column["beer"], -1], [-1, -1, -1]]
-    namesakes = np.where(np.arange(len(column)) == column["rice"], column["saffron"], np.arange(len(column)))
-    assert model.behind(rows[:1], columns[:1], namesakes)[0, 0] == -1
