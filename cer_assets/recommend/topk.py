@@ -43,7 +43,7 @@ def blocks(rows: Indices, size: int = BLOCK) -> Iterator[tuple[int, Indices]]:
     return ((start, rows[start : start + size]) for start in range(0, len(rows), size))
 
 
-def over_blocks(work: Callable[[int, Indices], T], rows: Indices, size: int = BLOCK, threads: int = 0) -> Iterator[T]:
+def over_blocks(work: Callable[[int, Indices], T], rows: Indices, size: int = BLOCK, threads: int = 0) -> Generator[T]:
     """What `work` makes of each block (position of the first, rows), in order, a block a thread under way.
 
     BLAS has one thread meanwhile: the threads share no work, so that results do not depend on their number.
@@ -271,8 +271,8 @@ def _keys(scores: Scores, least: Scores, k: int, names: NDArray[np.int64] | None
     first = np.searchsorted(cells, np.arange(rows + 1) * width)
     row = np.repeat(np.arange(rows), np.diff(first))
     value = scores.reshape(-1)[cells]
-    if len(cells) > MAXIMA * rows:
-        # Many columns share the least score: of those, the first k are enough.
+    if names is None and len(cells) > MAXIMA * rows:
+        # Many columns share the least score: of those, the first k are enough. (Under other names, which come first?)
         least_of = least[row]
         tied = value == least_of
         earlier = np.cumsum(tied) - tied
@@ -323,6 +323,7 @@ class _Items:
         if without is not None:
             row, place = np.repeat(np.arange(len(factors)), np.diff(without.indptr)), self.place[without.indices]
         start, open_rows = 0, np.arange(len(factors))
+        rounding = np.float32(1 + np.finfo(np.float32).eps * (factors.shape[1] + 8))
         end = max(len(self.factors) // HEAD, 2 * k)
         while len(open_rows) and start < len(self.factors):
             part = slice(start, min(end, len(self.factors)))
@@ -336,8 +337,7 @@ class _Items:
             best[open_rows] = both[:, : -k - 1 : -1]
             start, end = part.stop, 2 * part.stop
             if start < len(self.factors):
-                # The bound is widened by what rounding may add to a product.
-                most = length[open_rows] * self.length[start] * np.float32(1 + 1e-5)
+                most = length[open_rows] * self.length[start] * rounding
                 open_rows = open_rows[most >= _scores_of(best[open_rows, -1])]
             if len(open_rows) > MOSTLY * len(factors):
                 end = len(self.factors)
