@@ -10,8 +10,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cer_assets.recommend.context import ANYTIME, Context, ContextLift
-from cer_assets.recommend.families import all_families
+from cer_assets.recommend.families.content import Content
 from cer_assets.recommend.families.popularity import Trending
+from cer_assets.recommend.hybrid.ensemble import Hybrid
 from cer_assets.recommend.interactions import Interactions
 from cer_assets.recommend.model import Indices, Recommender, Scores, Voice, as_frame
 from cer_assets.recommend.policy import Allowance, Policy, allowance, in_log_odds
@@ -84,10 +85,11 @@ def rank(
     if history.products.is_empty():
         return pl.DataFrame(schema=RECOMMENDATIONS)
     policy, rhythm = policy or Policy(), rhythm or learn_rhythm(history, products, cut)
+    models = [model, *(fallback_models(history, products, cut) if fallbacks is None else fallbacks)]
     ranking = _Ranking(
-        models=[model, *(fallback_models(history, products, cut) if fallbacks is None else fallbacks)],
+        models=models,
         allowance=allowance(policy, products, history.products, rhythm),
-        evidence=evidence(history, products, cut, context, lift or ContextLift().fit(history, products, cut)),
+        evidence=evidence(history, products, cut, context, lift or _lift_of(models)),
         purchases=np.bincount(history.rows, minlength=history.shape[0]),
         looked=np.bincount(history.events.rows, minlength=history.shape[0]) > 0,
         context=context,
@@ -108,8 +110,8 @@ def rank(
 
 def fallback_models(history: Interactions, products: pl.DataFrame, as_of: date) -> list[Recommender]:
     """What is shown to those a model says too little to: likeness to what they looked at, then what is trending."""
-    content = [model for model in all_families().values() if model.voice is Voice.CONTENT and len(history.events.rows)]
-    return [model.fit(history, products, as_of) for model in (*content[:1], Trending())]
+    content = [Content()] if len(history.events.rows) else []
+    return [model.fit(history, products, as_of) for model in (*content, Trending())]
 
 
 def short_lists(lists: pl.DataFrame, k: int = 10) -> pl.DataFrame:
@@ -142,9 +144,10 @@ class _Ranking:
         reason = np.full(columns.shape, "", dtype=object)
         for number, model in enumerate(self.models):
             heard = (spoke == number) & np.isfinite(best)
-            asked = heard.any(axis=1)
-            if not asked.any():
+            if not heard.any():
                 continue
+            # The model is asked of the block it has just scored: one that keeps its last answer need not work again.
+            asked = heard.any(axis=1) if number else np.ones(len(rows), bool)
             explained = model.explain(rows[asked], columns[asked], self.evidence.codes)
             said = self.evidence.sentences(rows[asked], columns[asked], explained).to_numpy()
             source[asked] = np.where(heard[asked], explained.source, source[asked])
@@ -178,11 +181,15 @@ class _Ranking:
         model = self.models[number]
         lifted = self.lift is not None and number == 0
         scores = model.score(rows, ANYTIME if lifted else self.context)
-        if not getattr(model, "log_odds", False):
+        if not (isinstance(model, Hybrid) and model.ranker is not None):
             scores = in_log_odds(scores)
         if self.lift is not None and lifted:
             scores += self.lift
         return self.allowance.bar(self.allowance.shifted(scores, clock), clock)
+
+
+def _lift_of(models: Sequence[Recommender]) -> ContextLift | None:
+    return next((model.lift_ for model in models if isinstance(model, Trending)), None)
 
 
 def _below(scores: Scores, further: Scores) -> Scores:

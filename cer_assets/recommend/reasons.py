@@ -58,9 +58,11 @@ class Evidence:
         A voice that has nothing to show for itself gives way to one that has: what was bought before says so, and what
         nothing of the customer's own speaks for is said to be bought by others.
         """
-        place, behind = columns.ravel(), explanation.behind.ravel()
-        own = np.maximum(behind, 0)
+        place = columns.ravel()
         row = np.repeat(rows, columns.shape[1])
+        own = np.maximum(explanation.behind.ravel(), 0)
+        behind_times, looked = _at(self.times, row, own), _at(self.looked, row, own)
+        stands = (explanation.behind.ravel() >= 0) & (behind_times + looked > 0)
         times, first, last = (_at(matrix, row, place) for matrix in (self.times, self.first_day, self.last_day))
         gap = (last - first) / np.maximum(times - 1, 1)
         age = (self.cut - last) / np.maximum(gap, 1)
@@ -72,8 +74,8 @@ class Evidence:
                 "gap": np.rint(gap).astype(np.int64),
                 "due": (age >= DUE[0]) & (age <= DUE[1]),
                 "looked_on": _dates(_at(self.looked, row, place)),
-                "behind": self.titles.gather(own).set(pl.Series(behind < 0), None),
-                "behind_times": _at(self.times, row, own),
+                "behind": self.titles.gather(own).set(pl.Series(~stands), None),
+                "behind_times": behind_times,
                 "behind_on": _dates(_at(self.last_day, row, own)),
                 "buyers": self.buyers[place],
                 "buyers_lately": self.buyers_lately[place],

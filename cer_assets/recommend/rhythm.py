@@ -268,7 +268,9 @@ def _of_level(level: Indices, again: Floats, at_risk: Floats, above: Floats, set
         np.add.at(sums, level[member], figures[member])
     repeats, days, prior, size = total
     hazards = np.ones_like(again)
-    hazards[member] = _shrunk(repeats, days, prior / np.maximum(size, 1), settings)[level[member]]
+    hazards[member] = _shrunk(repeats, days, np.where(size > 0, prior / np.maximum(size, 1), 1.0), settings)[
+        level[member]
+    ]
     return hazards
 
 
