@@ -18,16 +18,16 @@ from cer_assets.recommend.model import Indices, Recommender, Scores, Settings, V
 class UserNeighboursSettings(Settings):
     """Who is alike, and how many of them count."""
 
-    neighbours: int = Field(default=100, ge=1)
+    neighbours: int = Field(default=60, ge=1)
     """Customers who count."""
-    idf_power: float = Field(default=0.5, ge=0)
+    idf_power: float = Field(default=0.25, ge=0)
     """0: all products tell alike who is like whom; 1: times the log of customers over buyers of the product."""
     pool: int = Field(default=20_000, ge=1)
     """Customers who may be neighbours, those of most purchases first: they are who has most to say, and the time to
     score a row grows with them."""
     likeness_power: float = Field(default=1.0, gt=0)
     """More than 1 lets the likest customers count for more."""
-    half_life_days: float | None = Field(default=None, gt=0)
+    half_life_days: float | None = Field(default=180.0, gt=0)
     """Age at which a purchase counts half, for likeness; none: all count alike."""
     bought_half_life_days: float | None = Field(default=None, gt=0)
     """The same for what the neighbours recommend."""
