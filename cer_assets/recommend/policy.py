@@ -8,11 +8,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 
+from cer_assets.recommend.interactions import Interactions
 from cer_assets.recommend.model import Indices, Scores, Settings, top_k
 from cer_assets.recommend.rhythm import Rhythm
 
 POOL = 8
 """Times the list's length that is looked through for a list with room for every category, before a whole row is."""
+COURSE = (0, 0.03, 0.25, 0.5, 1.2, 2, 4)
+"""How far a purchase has come where it ceases to be a new one, where it begins to be due, and where it is given up."""
 FLOOR = 1e-6
 """Share of a row's best score that stands for nothing, where a score is a count or a weight."""
 
@@ -20,12 +23,14 @@ FLOOR = 1e-6
 class Policy(Settings):
     """What the retailer wants of a list, whatever model ranks it."""
 
-    lasting_days: float = Field(default=28.0, ge=0)
+    lasting_days: float = Field(default=14.0, ge=0)
     """What is held back for less than this is consumed rather than lasting: it is put back, and may be shown."""
-    forward: float = Field(default=0.3, ge=0)
-    """Most that is added to the log-odds of what is about to run out."""
-    back: float = Field(default=0.3, ge=0)
-    """Most that is taken from the log-odds of what was only just bought."""
+    forward: float = Field(default=0.1, ge=0)
+    """Added to the log-odds of what a customer bought before and is about to run out of."""
+    back: float = Field(default=0.05, ge=0)
+    """Taken from the log-odds of what was only just bought."""
+    given_up: float = Field(default=0.5, ge=0)
+    """Taken from the log-odds of what a customer used to buy and by now would have bought again several times."""
     category_share: float = Field(default=0.4, gt=0, le=1)
     """Most that one category may have of a list, rounded up; what has no category counts towards none."""
     context_weight: float = Field(default=0.5, ge=0)
@@ -51,27 +56,37 @@ class Allowance:
     """Types that each customer is not shown now (customers + 1 x types), in the rows of the rhythm."""
     of_type: sparse.csr_matrix
     """Which candidates are of which type (types x candidates)."""
+    kind: Indices
+    """Type of each candidate, -1 for none."""
     shift: sparse.csr_matrix
-    """What is added to the log-odds of what a customer bought (customers + 1 x products of the rhythm)."""
-    of_product: sparse.csr_matrix
-    """Which candidate is which of those products (products of the rhythm x candidates)."""
+    """What is added to the log-odds of what a customer bought of each type, same shape as `held`."""
+    bought: sparse.csr_matrix
+    """What each customer bought (customers + 1 x candidates), in the rows of the model."""
 
-    def bar(self, scores: Scores, rows: Indices) -> Scores:
+    def bar(self, scores: Scores, clock: Indices) -> Scores:
         """Set to -inf, in place, what may not be shown; returns the scores.
 
         Args:
-            scores: of any model (rows x products).
-            rows: rows of the rhythm, -1 for a customer it does not know.
+            scores: of any model (rows x candidates).
+            clock: the row of each customer in the rhythm, -1 for one it does not know.
         """
         scores[:, self.barred] = -np.inf
-        held = self.held[rows] @ self.of_type
-        scores[held.nonzero()] = -np.inf
+        scores[(self.held[clock] @ self.of_type).nonzero()] = -np.inf
         return scores
 
-    def shifted(self, scores: Scores, rows: Indices) -> Scores:
-        """Put what is due forward, and what was just bought back, in place; scores are log-odds. Returns them."""
-        shift = (self.shift[rows] @ self.of_product).tocoo()
-        scores[shift.row, shift.col] += shift.data
+    def shifted(self, scores: Scores, rows: Indices, clock: Indices) -> Scores:
+        """Put what is due forward, what was just bought or given up back, in place; scores are log-odds. Returns them.
+
+        Args:
+            scores: of any model (rows x candidates).
+            rows: the row of each customer in the model.
+            clock: the row of each customer in the rhythm.
+        """
+        own = self.bought[rows]
+        place, column = np.repeat(np.arange(len(rows)), np.diff(own.indptr)), own.indices
+        if len(column):
+            shift = np.asarray(self.shift[clock[place], np.maximum(self.kind[column], 0)]).ravel()
+            scores[place, column] += np.where(self.kind[column] >= 0, shift, 0)
         return scores
 
     def best(self, scores: Scores, k: int) -> tuple[Indices, Scores]:
@@ -110,17 +125,20 @@ class Allowance:
         return beyond
 
 
-def allowance(policy: Policy, products: pl.DataFrame, candidates: pl.Series, rhythm: Rhythm) -> Allowance:
+def allowance(policy: Policy, products: pl.DataFrame, history: Interactions, rhythm: Rhythm) -> Allowance:
     """Bring a policy to the candidates of a model, the catalogue they are in, and what their buyers bought lately."""
-    kind, own = rhythm.types.kind_of(candidates), rhythm.products.kind_of(candidates)
+    kind = rhythm.types.kind_of(history.products)
+    known = np.flatnonzero(kind >= 0)
+    members = (np.ones(len(known), np.float32), (kind[known], known))
     return Allowance(
         policy=policy,
-        barred=~recommendable(products, candidates),
-        category=_categories(products, candidates),
+        barred=~recommendable(products, history.products),
+        category=_categories(products, history.products),
         held=rhythm.held(policy.lasting_days),
-        of_type=_members(kind, len(rhythm.types.rates)),
-        shift=_shift(rhythm.products.progress, policy),
-        of_product=_members(own, len(rhythm.products.rates)),
+        of_type=sparse.csr_matrix(members, shape=(len(rhythm.types.rates), len(kind))),
+        kind=kind,
+        shift=_shift(rhythm.types.progress, policy),
+        bought=history.counts(),
     )
 
 
@@ -162,12 +180,8 @@ def _categories(products: pl.DataFrame, candidates: pl.Series) -> Indices:
     return (found["category"].rank("dense") - 1).cast(pl.Int32).fill_null(-1).to_numpy()
 
 
-def _members(kind: Indices, kinds: int) -> sparse.csr_matrix:
-    known = np.flatnonzero(kind >= 0)
-    return sparse.csr_matrix((np.ones(len(known), np.float32), (kind[known], known)), shape=(kinds, len(kind)))
-
-
 def _shift(progress: sparse.csr_matrix, policy: Policy) -> sparse.csr_matrix:
-    """Log-odds by how far a purchase has come: least at once, most when it is usually repeated, nothing long after."""
-    shift = np.interp(progress.data, [0, 0.35, 0.7, 1.5, 4], [-policy.back, 0, policy.forward, policy.forward, 0])
-    return sparse.csr_matrix((shift.astype(np.float32), progress.indices, progress.indptr), shape=progress.shape)
+    """Log-odds by how far purchases have come: least at first, most when they are usually repeated, less long after."""
+    steps = [-policy.back, -policy.back, 0, policy.forward, policy.forward, 0, -policy.given_up]
+    shift = np.interp(progress.data, COURSE, steps).astype(np.float32)
+    return sparse.csr_matrix((shift, progress.indices, progress.indptr), shape=progress.shape)

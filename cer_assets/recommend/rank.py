@@ -88,7 +88,7 @@ def rank(
     models = [model, *(fallback_models(history, products, cut) if fallbacks is None else fallbacks)]
     ranking = _Ranking(
         models=models,
-        allowance=allowance(policy, products, history.products, rhythm),
+        allowance=allowance(policy, products, history, rhythm),
         evidence=evidence(history, products, cut, context, lift or _lift_of(models)),
         purchases=np.bincount(history.rows, minlength=history.shape[0]),
         looked=np.bincount(history.events.rows, minlength=history.shape[0]) > 0,
@@ -185,7 +185,7 @@ class _Ranking:
             scores = in_log_odds(scores)
         if self.lift is not None and lifted:
             scores += self.lift
-        return self.allowance.bar(self.allowance.shifted(scores, clock), clock)
+        return self.allowance.bar(self.allowance.shifted(scores, rows, clock), clock)
 
 
 def _lift_of(models: Sequence[Recommender]) -> ContextLift | None:

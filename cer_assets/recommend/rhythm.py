@@ -93,8 +93,7 @@ class Clock:
 class Rhythm:
     """When customers buy again, as of a cut; `learn_rhythm` makes one.
 
-    Products of a type stand for each other: one says how long the need is met. What a customer buys again and again is
-    a product, and each has its own clock.
+    Products of a type stand for each other: whoever bought one has no need of another for as long as it lasts.
     """
 
     settings: RhythmSettings
@@ -102,8 +101,6 @@ class Rhythm:
     """customer_id of each row of the clocks, sorted; they have one row more, for a customer never seen."""
     types: Clock
     """The products that share the catalogue's finest description; a product without any is a type of its own."""
-    products: Clock
-    """Every product that was bought."""
 
     def row_of(self, customers: pl.Series) -> Indices:
         """Row of each customer_id, -1 for one never seen."""
@@ -137,7 +134,7 @@ class Rhythm:
 def learn_rhythm(
     interactions: Interactions, products: pl.DataFrame, as_of: date, settings: RhythmSettings | None = None
 ) -> Rhythm:
-    """Hazards of every type and product, and how far every customer's purchases have come on the day `as_of`.
+    """Hazards of every type, and how far every customer's purchases have come on the day `as_of`.
 
     Args:
         interactions: purchases before `as_of`. Of a lasting product few are sold: what is bought too rarely to be a
@@ -149,41 +146,15 @@ def learn_rhythm(
     settings = settings or RhythmSettings()
     kinds, above = _types(interactions.products, products)
     own = interactions.products.alias("product_id").to_frame()
-    type_of = own.join(kinds, on="product_id", how="left", maintain_order="left")["kind"].to_numpy().astype(np.int32)
-    each = np.arange(len(own), dtype=np.int32)
-    by_type = _clock(interactions, kinds, type_of, above, np.arange(len(above[0]), dtype=np.int32), as_of, settings)
-    itself = own.with_columns(kind=pl.Series(each, dtype=pl.Int32))
-    above_products = [*(level[type_of] for level in above), type_of]
-    by_product = _clock(interactions, itself, each, above_products, type_of, as_of, settings)
-    logger.info("rhythm: %s types, %s products", len(by_type.rates), len(by_product.rates))
-    return Rhythm(settings, interactions.customers, by_type, by_product)
-
-
-def _clock(
-    interactions: Interactions,
-    kinds: pl.DataFrame,
-    kind_of: Indices,
-    above: list[Indices],
-    type_of: Indices,
-    as_of: date,
-    settings: RhythmSettings,
-) -> Clock:
-    """The clock of some kinds of products.
-
-    Args:
-        interactions: purchases.
-        kinds: product_id, kind.
-        kind_of: kind of each column.
-        above: each kind's group on every level above, coarse to fine, -1 where there is none.
-        type_of: each kind's type.
-        as_of: first day that is not read.
-        settings: what is believed beforehand.
-    """
-    row, kind, gap, still = _gaps(interactions, kind_of, len(type_of), days_since_epoch(as_of))
-    rates = _rates(kind, gap, still, above, type_of, settings)
+    kind_of = own.join(kinds, on="product_id", how="left", maintain_order="left")["kind"].to_numpy().astype(np.int32)
+    width = len(above[0])
+    row, kind, gap, still = _gaps(interactions, kind_of, width, days_since_epoch(as_of))
+    rates = _rates(kind, gap, still, above, settings)
     progress, pace = _progress(kind, gap, still, rates, settings.own_weight)
-    places, size = (row[still], kind[still]), (interactions.shape[0], len(type_of))
-    return Clock(kinds, rates, sparse.csr_matrix((progress, places), size), sparse.csr_matrix((pace, places), size))
+    places, size = (row[still], kind[still]), (interactions.shape[0], width)
+    logger.info("rhythm: %s types, %s repurchases", width, len(gap) - int(still.sum()))
+    clock = Clock(kinds, rates, sparse.csr_matrix((progress, places), size), sparse.csr_matrix((pace, places), size))
+    return Rhythm(settings, interactions.customers, clock)
 
 
 def _types(bought: pl.Series, products: pl.DataFrame) -> tuple[pl.DataFrame, list[Indices]]:
@@ -232,15 +203,10 @@ def _gaps(
 
 
 def _rates(
-    kind: Indices,
-    gap: Indices,
-    still: NDArray[np.bool_],
-    above: list[Indices],
-    type_of: Indices,
-    settings: RhythmSettings,
+    kind: Indices, gap: Indices, still: NDArray[np.bool_], above: list[Indices], settings: RhythmSettings
 ) -> Floats:
     """Hazards per day (kinds x bins), each level shrunk to the one above it."""
-    width, bins = len(type_of), len(STARTS)
+    width, bins = len(above[0]), len(STARTS)
     # A gap still open was not over on the eve of the cut; the cut itself is not read.
     lasted = gap - still
     place = _bin(lasted)
@@ -254,7 +220,7 @@ def _rates(
     prior = np.repeat(everything, width, axis=0)
     for level in above:
         prior = np.where(level[:, None] >= 0, _of_level(level, again, at_risk, prior, settings), prior)
-    repeats = np.bincount(type_of, again.sum(axis=1))[type_of][:, None] if width else again
+    repeats = again.sum(axis=1, keepdims=True)
     known = repeats / (repeats + settings.repeats)
     return _shrunk(again, at_risk, known * prior + (1 - known) * lasting, settings)
 
