@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from cer_assets.recommend.interactions import Interactions
+from cer_assets.recommend.kin import kin_of, ratios
 
 DAYPARTS = {"night": 22, "morning": 6, "midday": 11, "afternoon": 14, "evening": 18}
 """The hour in which each part of the day begins; it lasts until the next one."""
 WET_FROM = 1.0
 """Millimetres of rain that make a day wet (the wet day of the World Meteorological Organization)."""
-KIN = ("department", "category", "type")
-"""Catalogue columns, coarse to fine: products of one group lend each other what is known of them, where they exist."""
 
 
 class Context(BaseModel):
@@ -41,10 +40,8 @@ ANYTIME = Context()
 class ContextLift:
     """How much more often each product is bought at a time of day, on a weekday and in a weather than otherwise.
 
-    Purchases of a product in a class are taken as Poisson with mean (what would be expected if the moment did not
-    matter) x ratio, and the ratios of a group as Gamma around the ratio of the group above: all products, department,
-    category, type, product. The spread of each Gamma is estimated from the counts themselves (empirical Bayes;
-    DuMouchel 1999, "Bayesian data mining in large frequency tables"): few purchases move little, and none nothing.
+    A product's purchases in each class of moments are set beside those expected if the moment did not matter, and drawn
+    towards its type's, category's and department's (`kin.ratios`): few purchases move little, and none nothing.
     """
 
     def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
@@ -56,7 +53,7 @@ class ContextLift:
             as_of: the first day not read.
         """
         self.products_ = interactions.products
-        kin = _kin(interactions.products, products)
+        kin = kin_of(interactions.products, products)
         warmth, wetness = self._weather(interactions)
         self.lifts_ = [
             _lift(interactions.columns, found, classes, kin)
@@ -122,20 +119,6 @@ def _wetness(rain: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.where(np.isnan(rain), -1, rain >= WET_FROM)
 
 
-def _kin(index: pl.Series, products: pl.DataFrame) -> list[NDArray[np.int64]]:
-    """Groups of products, coarse to fine and products themselves last: a code per product, -1 for one in no group."""
-    groups: list[NDArray[np.int64]] = []
-    columns = [column for column in KIN if {"product_id", column} <= set(products.columns)]
-    catalogue = products.select("product_id", *columns) if columns else index.to_frame("product_id")
-    described = index.to_frame("product_id").join(catalogue, on="product_id", how="left", maintain_order="left")
-    for depth, column in enumerate(columns, start=1):
-        code = pl.struct(columns[:depth]).rank("dense").cast(pl.Int64) - 1
-        groups.append(
-            described.select(pl.when(pl.col(column).is_not_null()).then(code).otherwise(-1)).to_series().to_numpy()
-        )
-    return [*groups, np.arange(len(index))]
-
-
 def _lift(
     columns: NDArray[np.int32], found: NDArray[np.integer], classes: int, kin: Sequence[NDArray[np.int64]]
 ) -> NDArray[np.float32]:
@@ -145,29 +128,4 @@ def _lift(
     cells = columns[known].astype(np.int64) * classes + found[known]
     bought = np.bincount(cells, minlength=products * classes).reshape(products, classes).astype(np.float64)
     expected = bought.sum(axis=1, keepdims=True) * (bought.sum(axis=0) / max(bought.sum(), 1))
-    ratio = np.ones((products, classes))
-    for code in kin:
-        member = np.flatnonzero(code >= 0)
-        groups = int(code.max(initial=-1)) + 1
-        total, usual, above = np.zeros((groups, classes)), np.zeros((groups, classes)), np.ones((groups, classes))
-        np.add.at(total, code[member], bought[member])
-        np.add.at(usual, code[member], expected[member])
-        above[code[member]] = ratio[member]  # the members of a group share all groups above it
-        ratio[member] = _drawn(total, usual, above)[code[member]]
-    return np.log(ratio.T).astype(np.float32)
-
-
-def _drawn(
-    bought: NDArray[np.float64], expected: NDArray[np.float64], above: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Ratio of bought to expected, drawn towards the ratio above, the less the more was expected.
-
-    The spread of true ratios round the one above is what the counts vary more than Poisson counts would (Pearson's
-    statistic over its expectation), of cells where at least one purchase is expected. It is never quite nothing, so
-    that a ratio moves towards what was seen, however little.
-    """
-    mean = expected * above
-    counted = mean >= 1
-    beyond = float((np.square(bought - mean)[counted] / mean[counted] - 1).sum())
-    spread = max(beyond, 1.0) / max(float(expected[counted].sum()), float(expected.sum()) or 1.0)
-    return (above + bought * spread) / (1 + expected * spread)
+    return np.log(ratios(bought, expected, kin).T).astype(np.float32)
