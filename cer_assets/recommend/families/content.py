@@ -69,7 +69,7 @@ class Content(Recommender):
         return self
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
-        """Likeness to what the customer bought and looked at; -inf without any of it, and for what is not described."""
+        """Likeness to what the customer bought and looked at; -inf for what shares no term with it."""
         return self._scored(self.weights_[rows])
 
     def score_events(self, visitors: NDArray[np.int64], product_ids: pl.Series, kinds: pl.Series) -> Scores:
@@ -110,8 +110,7 @@ class Content(Recommender):
     def _scored(self, weights: sparse.csr_matrix) -> Scores:
         profile = sparse.csr_matrix(weights @ self.described_)
         scores = (profile @ self._by_term).toarray() * self.popularity_
-        scores[:, ~self.known_] = -np.inf
-        scores[np.diff(profile.indptr) == 0] = -np.inf
+        scores[scores <= 0] = -np.inf
         return scores
 
 

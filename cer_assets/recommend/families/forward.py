@@ -11,6 +11,7 @@ from pydantic import Field
 from scipy import sparse
 
 from cer_assets.recommend.interactions import Interactions, days_since_epoch
+from cer_assets.recommend.likeness import scale_rows
 from cer_assets.recommend.linear import (
     LinearRecommender,
     mean_squared_length,
@@ -75,6 +76,10 @@ class Forward(LinearRecommender):
             coefficients = of_rank(coefficients, inputs, settings.rank)
         self.coefficients_, self.intercept_ = coefficients[:-1], intercept * coefficients[-1]
         self.weights_ = self._weights(days_since_epoch(as_of))
+        if not len(learning):
+            # Nobody has bought both before and since: nothing was learned, and nothing is said of anyone.
+            self.weights_ = sparse.csr_matrix(scale_rows(self.weights_, np.zeros(interactions.shape[0])))
+            self.weights_.eliminate_zeros()
         return self
 
     def _weights(self, day: int) -> sparse.csr_matrix:

@@ -77,9 +77,9 @@ class ItemNeighbours(Recommender):
         return self
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
-        """Likeness to what the customer bought, added up; -inf for rows without a purchase."""
+        """Likeness to what the customer bought, added up; -inf for what is like nothing of it."""
         scores = (self.weights_[rows] @ self.likeness_).toarray()
-        scores[np.diff(self.weights_.indptr)[rows] == 0] = -np.inf
+        scores[scores <= 0] = -np.inf
         return scores
 
     def behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:

@@ -58,9 +58,9 @@ class Together(Recommender):
         return self
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
-        """Chance raised by what the customer bought; -inf for rows without a purchase."""
+        """Chance raised by what the customer bought; -inf where nothing raises it."""
         scores = (self.weights_[rows] @ self.raised_).toarray()
-        scores[np.diff(self.weights_.indptr)[rows] == 0] = -np.inf
+        scores[scores <= 0] = -np.inf
         return scores
 
     def behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:

@@ -62,11 +62,11 @@ class UserNeighbours(Recommender):
         return self
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
-        """Purchases of the neighbours, weighed by their likeness; -inf for rows without a purchase."""
+        """Purchases of the neighbours, weighed by their likeness; -inf for what none of them bought."""
         nearest = self.neighbours(rows)
         nearest.data **= np.float32(self.settings.likeness_power)
         scores = (nearest @ self.bought_).toarray()
-        scores[np.diff(self.described_.indptr)[rows] == 0] = -np.inf
+        scores[scores <= 0] = -np.inf
         return scores
 
     def neighbours(self, rows: Indices) -> sparse.csr_matrix:

@@ -37,6 +37,15 @@ def test_a_customer_who_buys_everything_tells_little_under_tfidf() -> None:
     assert likeness["tfidf"][0, 1] > 0.5
 
 
+@pytest.mark.parametrize("model", members(), ids=lambda model: model.name)
+def test_a_list_ends_where_nothing_is_like_what_was_bought(model: ItemNeighbours) -> None:
+    pairs = [(f"x{n}", product, START) for n in range(3) for product in ("ham", "roll")]
+    others = [(f"y{n}", product, START) for n in range(3) for product in ("tea", "jam", "mug")]
+    history = interactions(order_lines([*pairs, *others]), CUT, 1)
+    shown = model.fit(history, NOTHING, CUT).recommend(pl.Series(["x0"]), 5)["product_id"]
+    assert set(shown) == {"ham", "roll"}
+
+
 def test_the_product_behind_is_the_one_most_often_bought_with_it_and_never_a_namesake() -> None:
     pairs = [(f"x{n}", product, START) for n in range(5) for product in ("ham", "roll")]
     tea = [("y", product, START) for product in ("tea", "roll")]
