@@ -1,6 +1,6 @@
 """What to show each customer, and why: interactions, models behind one contract, the ranking, its backtest."""
 
-from cer_assets.recommend.backtest import Sources, backtest, contenders
+from cer_assets.recommend.backtest import BacktestSettings, Sources, challenge, rolling_backtest
 from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.evaluate import EVALUATION, PROTOCOLS
 from cer_assets.recommend.families import all_families
@@ -24,6 +24,7 @@ __all__ = [
     "Als",
     "AlsByBucket",
     "AlsSettings",
+    "BacktestSettings",
     "Blend",
     "BlendSettings",
     "Context",
@@ -38,12 +39,12 @@ __all__ = [
     "Trending",
     "TrendingSettings",
     "all_families",
-    "backtest",
-    "contenders",
+    "challenge",
     "customers_by_bucket",
     "interactions",
     "learn_rhythm",
     "rank",
+    "rolling_backtest",
     "short_lists",
     "trained_families",
     "withdrawn_customers",
