@@ -25,22 +25,25 @@ class Policy(Settings):
 
     lasting_days: float = Field(default=14.0, ge=0)
     """What is held back for less than this is consumed rather than lasting: it is put back, and may be shown."""
-    forward: float = Field(default=0.1, ge=0)
+    forward: float = Field(default=0.05, ge=0)
     """Added to the log-odds of what a customer bought before and is about to run out of."""
     back: float = Field(default=0.05, ge=0)
     """Taken from the log-odds of what was only just bought."""
-    given_up: float = Field(default=0.5, ge=0)
+    given_up: float = Field(default=0.25, ge=0)
     """Taken from the log-odds of what a customer used to buy and by now would have bought again several times."""
     category_share: float = Field(default=0.4, gt=0, le=1)
     """Most that one category may have of a list, rounded up; what has no category counts towards none."""
+    stranger_share: float = Field(default=0.2, gt=0, le=1)
+    """The same for the list of a customer too little known to favour a category."""
     context_weight: float = Field(default=0.5, ge=0)
     """Weight of the moment of the list, in log-odds for each log ratio of its lift."""
     purchases: int = Field(default=1, ge=0)
     """A model has the word from so many purchases on; with fewer, what was looked at and what is trending has it."""
 
-    def most_of_category(self, k: int) -> int:
-        """How many products of one category a list of `k` may hold."""
-        return int(np.ceil(self.category_share * k - 1e-9))
+    def most_of_category(self, k: int, known: bool = True) -> int:
+        """How many products of one category a list of `k` may hold, for a customer who is known or not."""
+        share = self.category_share if known else min(self.category_share, self.stranger_share)
+        return int(np.ceil(share * k - 1e-9))
 
 
 @dataclass(frozen=True)
@@ -89,13 +92,30 @@ class Allowance:
             scores[place, column] += np.where(self.kind[column] >= 0, shift, 0)
         return scores
 
-    def best(self, scores: Scores, k: int) -> tuple[Indices, Scores]:
-        """The `k` best of each row with at most so many of one category, as in `top_k`.
+    def near(self, scores: Scores, looked: sparse.csr_matrix) -> Scores:
+        """Leave of each row, in place, only what shares its category with a product looked at; returns the scores.
+
+        What has no category stays: a word that two descriptions share may be all there is to go by.
+
+        Args:
+            scores: (rows x candidates).
+            looked: what each customer looked at, an entry above 0 each, same shape.
+        """
+        shelved = np.flatnonzero(self.category >= 0)
+        places = (np.ones(len(shelved), np.float32), (shelved, self.category[shelved]))
+        shelf = sparse.csr_matrix(places, shape=(len(self.category), int(self.category.max(initial=-1)) + 1))
+        seen = ((looked @ shelf) @ shelf.T).toarray() > 0
+        scores[~seen & (self.category >= 0)] = -np.inf
+        return scores
+
+    def best(self, scores: Scores, k: int, known: NDArray[np.bool_] | None = None) -> tuple[Indices, Scores]:
+        """The `k` best of each row with at most so many of one category, as in `top_k`; `known`: whose rows they are.
 
         Taking products best first, and passing over those whose category is full, gives the best of each category up
         to the cap, and of these the k best.
         """
-        most, width = self.policy.most_of_category(k), scores.shape[1]
+        known, width = np.ones(len(scores), bool) if known is None else known, scores.shape[1]
+        most = np.where(known, self.policy.most_of_category(k), self.policy.most_of_category(k, known=False))
         columns, best = top_k(scores, k)
         todo = np.flatnonzero(self._beyond(columns, best, most).any(axis=1))
         pool = k
@@ -103,7 +123,7 @@ class Allowance:
             pool = min(pool * POOL, width)
             ranked, values = top_k(scores[todo], pool)
             ended = ~np.isfinite(values[:, -1]) | (pool == width)
-            values[self._beyond(ranked, values, most)] = -np.inf
+            values[self._beyond(ranked, values, most[todo])] = -np.inf
             kept = np.argsort(~np.isfinite(values), axis=1, kind="stable")[:, : best.shape[1]]
             values = np.take_along_axis(values, kept, axis=1)
             full = np.isfinite(values)
@@ -111,8 +131,8 @@ class Allowance:
             todo = todo[~(full.all(axis=1) | ended)]
         return columns, best
 
-    def _beyond(self, columns: Indices, scores: Scores, most: int) -> NDArray[np.bool_]:
-        """Which places of ranked lists hold a product whose category has `most` before it."""
+    def _beyond(self, columns: Indices, scores: Scores, most: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which places of ranked lists hold a product whose category has its row's `most` before it."""
         category = np.where(np.isfinite(scores), self.category[columns], -1)
         order = np.argsort(category, axis=1, kind="stable")
         grouped = np.take_along_axis(category, order, axis=1)
@@ -121,7 +141,7 @@ class Allowance:
         begins[:, 1:] = grouped[:, 1:] != grouped[:, :-1]
         first = np.maximum.accumulate(np.where(begins, place, 0), axis=1)
         beyond = np.zeros(grouped.shape, bool)
-        np.put_along_axis(beyond, order, (place - first >= most) & (grouped >= 0), axis=1)
+        np.put_along_axis(beyond, order, (place - first >= most[:, None]) & (grouped >= 0), axis=1)
         return beyond
 
 

@@ -148,7 +148,9 @@ class _Ranking:
                 continue
             # The model is asked of the block it has just scored: one that keeps its last answer need not work again.
             asked = heard.any(axis=1) if number else np.ones(len(rows), bool)
-            explained = model.explain(rows[asked], columns[asked], self.evidence.codes)
+            # What is described alike may well share its title; elsewhere a title explains nothing by itself.
+            codes = np.arange(len(self.evidence.codes)) if model.voice is Voice.CONTENT else self.evidence.codes
+            explained = model.explain(rows[asked], columns[asked], codes)
             said = self.evidence.sentences(rows[asked], columns[asked], explained).to_numpy()
             source[asked] = np.where(heard[asked], explained.source, source[asked])
             reason[asked] = np.where(heard[asked], said.reshape(explained.source.shape), reason[asked])
@@ -160,9 +162,9 @@ class _Ranking:
 
     def _lists(self, rows: Indices, clock: Indices) -> tuple[Indices, Scores, NDArray[np.int8]]:
         """Columns and scores of each list, and the number of the model each product is from."""
-        scores = self._scores(0, rows, clock)
-        scores[self.purchases[rows] < self.allowance.policy.purchases] = -np.inf
-        columns, best = self.allowance.best(scores, self.k)
+        scores, known = self._scores(0, rows, clock), self.purchases[rows] >= self.allowance.policy.purchases
+        scores[~known] = -np.inf
+        columns, best = self.allowance.best(scores, self.k, known)
         of_model = np.zeros(scores.shape, np.int8)
         for number in range(1, len(self.models)):
             silent = np.flatnonzero(~np.isfinite(best).all(axis=1))
@@ -170,10 +172,12 @@ class _Ranking:
                 silent = silent[self.looked[rows[silent]]]
             if not len(silent):
                 continue
-            said = scores[silent]
+            more, said = self._scores(number, rows[silent], clock[silent]), scores[silent]
+            if self.models[number].voice is Voice.CONTENT:
+                self.allowance.near(more, self.evidence.looked[rows[silent]])
             of_model[silent] = np.where(np.isfinite(said), of_model[silent], number)
-            scores[silent] = _below(said, self._scores(number, rows[silent], clock[silent]))
-            columns[silent], best[silent] = self.allowance.best(scores[silent], self.k)
+            scores[silent] = _below(said, more)
+            columns[silent], best[silent] = self.allowance.best(scores[silent], self.k, known[silent])
         return columns, best, np.take_along_axis(of_model, columns, axis=1)
 
     def _scores(self, number: int, rows: Indices, clock: Indices) -> Scores:

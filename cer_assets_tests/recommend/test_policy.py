@@ -74,6 +74,26 @@ def test_a_share_of_a_list_is_rounded_up() -> None:
     assert [Policy(category_share=0.4).most_of_category(k) for k in (1, 5, 10, 11)] == [1, 2, 4, 5]
 
 
+def test_what_is_like_something_looked_at_stands_on_the_same_shelf() -> None:
+    allowed = capped([0, 0, 1, 1, -1], 1.0)
+    looked = sparse.csr_matrix(np.array([[1, 0, 0, 0, 0], [0, 0, 0, 0, 1]], np.float32))
+    kept = np.isfinite(allowed.near(np.zeros((2, 5), np.float32), looked))
+    assert kept.tolist() == [[True, True, False, False, True], [False, False, False, False, True]]
+    bare = capped([-1] * 5, 1.0)
+    assert np.isfinite(bare.near(np.zeros((2, 5), np.float32), looked)).all()
+
+
+def test_who_is_not_known_has_less_of_one_category() -> None:
+    policy = Policy(category_share=0.4, stranger_share=0.2)
+    assert [policy.most_of_category(10, known=known) for known in (True, False)] == [4, 2]
+    assert Policy(category_share=0.1).most_of_category(10, known=False) == 1
+    allowed = capped([0] * 10 + [1] * 10 + [-1] * 10, 0.4)
+    columns, _ = allowed.best(
+        np.arange(30, 0, -1, dtype=np.float32)[None].repeat(2, axis=0), 6, np.array([True, False])
+    )
+    assert columns.tolist() == [[0, 1, 2, 10, 11, 12], [0, 1, 10, 11, 20, 21]]
+
+
 def test_what_has_no_category_counts_towards_none() -> None:
     columns, _ = capped([-1] * 20, 0.1).best(np.ones((1, 20), np.float32), 10)
     assert columns[0].tolist() == list(range(10))
