@@ -95,7 +95,7 @@ class Allowance:
     def near(self, scores: Scores, looked: sparse.csr_matrix) -> Scores:
         """Leave of each row, in place, only what shares its category with a product looked at; returns the scores.
 
-        What has no category stays: a word that two descriptions share may be all there is to go by.
+        A row stays as it is where nothing looked at has a category: words are then all there is to go by.
 
         Args:
             scores: (rows x candidates).
@@ -105,7 +105,7 @@ class Allowance:
         places = (np.ones(len(shelved), np.float32), (shelved, self.category[shelved]))
         shelf = sparse.csr_matrix(places, shape=(len(self.category), int(self.category.max(initial=-1)) + 1))
         seen = ((looked @ shelf) @ shelf.T).toarray() > 0
-        scores[~seen & (self.category >= 0)] = -np.inf
+        scores[~seen & seen.any(axis=1, keepdims=True)] = -np.inf
         return scores
 
     def best(self, scores: Scores, k: int, known: NDArray[np.bool_] | None = None) -> tuple[Indices, Scores]:
