@@ -105,7 +105,7 @@ def ranked(baskets: pl.DataFrame, last: Task, clock: str, catalogue: pl.DataFram
         found = examples_of(families, task.history, catalogue, AS_OF, task.wanted, settings)
         learned.extend([] if found is None else [found])
     families = last.fitted(competing(), catalogue)
-    hybrid = Hybrid(Ranker.learn(learned, settings)).over(families, last.history, catalogue, AS_OF)
+    hybrid = Hybrid(Ranker.learn(learned[::-1], settings)).over(families, last.history, catalogue, AS_OF)
     return recalls({**families, "hybrid": hybrid}, last.wanted)
 
 

@@ -325,7 +325,7 @@ def test_lists_as_they_are_shown_are_judged_under_the_policy_where_anything_may_
 def test_the_hybrid_challenges_with_trees_from_the_windows_before(sources: Sources) -> None:
     few = TreeSettings(trees=10, leaves=5, examples_a_leaf=5)
     settings = RankerSettings(
-        window=few, new=few, candidates=CandidateSettings(of_each_family=12), windows=WindowSettings(fewest_days=28)
+        trees=few, candidates=CandidateSettings(of_each_family=12), windows=WindowSettings(fewest_days=28)
     )
     ensemble = HybridEnsemble(settings)
     found = challenge(sources, AS_OF, SETTINGS, ensemble=ensemble, families=families)

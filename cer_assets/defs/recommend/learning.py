@@ -175,8 +175,8 @@ class Judging(dg.Config):
     def ranker(self) -> RankerSettings:
         """How the challenger learns to rank."""
         usual = RankerSettings()
-        grown = usual.window.model_copy(update={"trees": self.trees})
-        return usual.model_copy(update={"window": grown}) if self.trees else usual
+        grown = usual.trees.model_copy(update={"trees": self.trees})
+        return usual.model_copy(update={"trees": grown}) if self.trees else usual
 
 
 _BOUGHT = [("customer/order_lines", name) for name in ("customer_id", "product_id", "ordered_on")]

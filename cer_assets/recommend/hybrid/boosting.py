@@ -1,7 +1,7 @@
 """Boosted trees on many rows: grown by scikit-learn, kept as arrays, read by scikit-learn's own compiled loop."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -23,7 +23,7 @@ SLICE = 50_000
 class TreeSettings(Settings):
     """How trees are grown (Friedman 2001, Greedy function approximation)."""
 
-    trees: int = Field(default=150, ge=1)
+    trees: int = Field(default=100, ge=1)
     """Trees, one after the other."""
     learning_rate: float = Field(default=0.08, gt=0)
     """Share of a tree's leaves that is added."""
@@ -100,6 +100,16 @@ class Boosting:
     def less(self, log_odds: float) -> Self:
         """The same trees with log odds that are all lower by so much."""
         return replace(self, base=self.base - log_odds)
+
+    @classmethod
+    def mean(cls, parts: Sequence[Self], weights: NDArray[np.float64]) -> Self:
+        """All trees of several, whose log odds are the weighted mean of theirs."""
+        share = weights / weights.sum()
+        nodes = np.concatenate([part.nodes for part in parts])
+        nodes["value"] *= np.repeat(share, [len(part.nodes) for part in parts])
+        sizes = np.concatenate([part.sizes for part in parts])
+        base = sum(float(own) * part.base for own, part in zip(share, parts, strict=True))
+        return cls(nodes, sizes, base, parts[0].features)
 
     def weight_of_features(self) -> NDArray[np.float64]:
         """Share of the gain of all questions that each feature brought (f)."""

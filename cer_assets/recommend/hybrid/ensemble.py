@@ -77,11 +77,19 @@ class Hybrid(Recommender):
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """Log odds of each candidate, -inf for all other products; where nothing is known, the weighed families."""
-        return self._score(rows, context, "window")
-
-    def score_new(self, rows: Indices, context: Context = ANYTIME) -> Scores:
-        """The same for a list of nothing but what the customer never bought: log odds by the head learned for that."""
-        return self._score(rows, context, "new")
+        scores = np.full((len(rows), len(self.interactions_.products)), -np.inf, np.float32)
+        known = self.bought_[rows] > 0
+        if self.ranker is None:
+            scores[known] = self._weighed(rows[known], self.settings.weights)
+        else:
+            for part in self._judged(rows):
+                scores[part.places, part.columns] = part.odds
+        if not known.all():
+            scores[~known] = self._weighed(rows[~known], self._newcomer_weights())
+        lift = self.lift_.lift(context)
+        if lift.any():
+            scores += np.float32(self.settings.context_weight) * lift
+        return scores
 
     def explain(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Explanation:
         """The family that ranks each product highest, its voice, and what stands behind it by that family.
@@ -107,21 +115,6 @@ class Hybrid(Recommender):
         learned = {} if self.ranker is None else {"ranker": self.ranker.card()}
         return super().card() | {"families": sorted(self._families())} | learned
 
-    def _score(self, rows: Indices, context: Context, goal: str) -> Scores:
-        scores = np.full((len(rows), len(self.interactions_.products)), -np.inf, np.float32)
-        known = self.bought_[rows] > 0
-        if self.ranker is None:
-            scores[known] = self._weighed(rows[known], self.settings.weights)
-        else:
-            for part in self._judged(rows):
-                scores[part.places, part.columns] = part.odds.get(goal, part.odds["window"])
-        if not known.all():
-            scores[~known] = self._weighed(rows[~known], self._newcomer_weights())
-        lift = self.lift_.lift(context)
-        if lift.any():
-            scores += np.float32(self.settings.context_weight) * lift
-        return scores
-
     def _judged(self, rows: Indices) -> list["_Judged"]:
         """Candidates of some rows with ranks and odds; a thread that asks for the same rows again is given the same."""
         asked = rows.tobytes()
@@ -133,10 +126,9 @@ class Hybrid(Recommender):
     def _judged_block(self, start: int, rows: Indices) -> "_Judged":
         settings = CandidateSettings() if self.ranker is None else self.ranker.settings.candidates
         found = candidates(self.fitted_, rows, settings)
-        odds: dict[str, Scores] = {}
+        odds = np.zeros(len(found), np.float32)
         if self.ranker is not None and self.features_ is not None:
-            known = self.features_.of(found)
-            odds = {goal: self.ranker.log_odds(known, goal) for goal in self.ranker.heads}
+            odds = self.ranker.log_odds(self.features_.of(found))
         return _Judged(found.places + start, found.columns, found.ranks, odds)
 
     def _blocks(self, rows: Indices) -> Iterator[tuple[int, Indices]]:
@@ -183,9 +175,9 @@ class Hybrid(Recommender):
 
 @dataclass(frozen=True)
 class _Judged:
-    """Candidates of a block of customers: who, what, how the families rank it, and the odds by goal."""
+    """Candidates of a block of customers: who, what, how the families rank it, and its log odds."""
 
     places: Indices
     columns: Indices
     ranks: Scores
-    odds: dict[str, Scores]
+    odds: Scores

@@ -18,7 +18,7 @@ from cer_assets.recommend.hybrid.boosting import Boosting, TreeSettings
 from cer_assets.recommend.hybrid.candidates import CandidateSettings, blocks_of, candidates
 from cer_assets.recommend.hybrid.features import Examples, Features
 from cer_assets.recommend.interactions import Interactions
-from cer_assets.recommend.model import Recommender, Scores, Settings
+from cer_assets.recommend.model import Recommender, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class WindowSettings(Settings):
 
     days: int = Field(default=28, ge=1)
     """Length of a window."""
-    windows: int = Field(default=4, ge=1)
+    windows: int = Field(default=3, ge=1)
     """Windows, each as long before the next; the last ends the day before the cut."""
     fewest_days: int = Field(default=56, ge=1)
     """A window is left out where less time than this lies before it."""
@@ -43,131 +43,122 @@ class WindowSettings(Settings):
 class RankerSettings(Settings):
     """How a ranker learns."""
 
-    window: TreeSettings = TreeSettings()
-    """Trees for what is bought in the window."""
-    new: TreeSettings = TreeSettings(trees=100, leaves=15)
-    """Trees for what is bought for the first time."""
+    trees: TreeSettings = TreeSettings()
+    """Trees of each window."""
+    older: float = Field(default=0.5, gt=0, le=1)
+    """Weight of a window's trees relative to those of the window after it."""
     sketch: TreeSettings = TreeSettings(trees=40, learning_rate=0.15)
     """Trees of a first look that chooses which features are kept."""
     sketch_examples: int = Field(default=100_000, ge=1)
     """Examples of that look."""
     features: int = Field(default=64, ge=1)
-    """Features that a head keeps: time grows with their number, and the rest says next to nothing."""
+    """Features that are kept: time grows with their number, and the rest says next to nothing."""
     candidates: CandidateSettings = CandidateSettings()
     windows: WindowSettings = WindowSettings()
 
 
 @dataclass(frozen=True)
-class Head:
-    """Trees for one goal, and the features they read."""
-
-    names: tuple[str, ...]
-    trees: Boosting
-
-    @classmethod
-    def learn(
-        cls,
-        X: Scores,
-        y: NDArray[np.bool_],
-        weights: NDArray[np.float32],
-        names: tuple[str, ...],
-        trees: TreeSettings,
-        settings: RankerSettings,
-    ) -> Self:
-        """Choose the features that say most in a first look at some examples, then grow trees on those alone.
-
-        Examples that were not bought stand for as many as their weight: that shifts the log odds of all, and no order.
-        """
-        few = np.arange(len(X))
-        if len(X) > settings.sketch_examples:
-            drawn = np.random.default_rng(settings.sketch.seed)
-            few = np.sort(drawn.choice(few, settings.sketch_examples, replace=False))
-        if y[few].any() and not y[few].all() and len(names) > settings.features:
-            gain = Boosting.grow(X[few], y[few], settings.sketch).weight_of_features()
-            kept = np.sort(np.argsort(-gain, kind="stable")[: settings.features])
-        else:
-            kept = np.arange(len(names))
-        stand_for = float(np.log(weights[~y].mean(dtype=np.float64))) if not y.all() else 0.0
-        return cls(tuple(names[at] for at in kept), Boosting.grow(X[:, kept], y, trees).less(stand_for))
-
-    def weight_of_features(self) -> dict[str, float]:
-        """Share of the gain that each feature brought, most first."""
-        gain = self.trees.weight_of_features()
-        return {self.names[at]: round(float(gain[at]), 5) for at in np.argsort(-gain, kind="stable") if gain[at] > 0}
-
-
-@dataclass(frozen=True)
 class Ranker:
-    """Boosted trees per goal over the features of candidates.
+    """Boosted trees over the features of candidates: the log odds that each is bought in the days ahead.
 
-    The head `window` orders a list: what is bought in the days ahead. The head `new` orders what the customer never
-    bought among itself, where a list holds nothing else.
+    Every window has trees of its own, and the log odds are their mean, in which later windows weigh more: what makes
+    people buy changes over the year, so that the window next to the cut teaches most. Trees grown on all windows
+    together rank worse. One order serves every list: trees grown on first purchases alone rank those no better.
     """
 
-    heads: Mapping[str, Head]
-    """By goal."""
+    names: tuple[str, ...]
+    """Features in the order the trees know them."""
+    trees: Boosting
+    """Of all windows."""
     settings: RankerSettings
     learned_on: Mapping[str, int]
-    """Examples, and how many of them were bought, by window."""
+    """How many windows, examples, and how many of those were bought."""
 
     @classmethod
     def learn(cls, windows: Sequence[Examples], settings: RankerSettings | None = None) -> Self:
         """Learn from candidates of earlier windows and what became of them.
 
         Args:
-            windows: labelled examples of each window.
+            windows: labelled examples of each window, oldest first.
             settings: how.
 
         Raises:
             ValueError: there is nothing to learn from: no window, or none in which a candidate was bought.
         """
         settings = settings or RankerSettings()
-        bought = sum(int(window.labels["window"].sum()) for window in windows)
-        if not bought:
-            raise ValueError("a ranker needs at least one window in which a candidate was bought")
-        names = windows[0].names
-        X = np.concatenate([window.aligned(names) for window in windows])
-        weights = np.concatenate([window.weights_or_one() for window in windows])
-        new = ~np.concatenate([window.bought for window in windows])
-        label = {goal: np.concatenate([window.labels[goal] for window in windows]) for goal in ("window", "new")}
-        heads = {"window": Head.learn(X, label["window"], weights, names, settings.window, settings)}
-        if label["new"][new].any() and not label["new"][new].all():
-            heads["new"] = Head.learn(X[new], label["new"][new], weights[new], names, settings.new, settings)
-        logger.info("ranker learned from %s examples, %s bought", len(X), bought)
-        return cls(heads, settings, {"windows": len(windows), "examples": len(X), "bought": bought})
+        taught = [(age, one) for age, one in enumerate(reversed(windows)) if _teaches(one)]
+        if not taught:
+            raise ValueError("a ranker needs at least one window in which a candidate was bought, and one was not")
+        names = _telling([one for _, one in taught], settings)
+        grown = [_grown(one, names, settings.trees) for _, one in taught]
+        weights = np.array([settings.older**age for age, _ in taught])
+        examples, bought = sum(len(one) for _, one in taught), sum(int(one.labels["window"].sum()) for _, one in taught)
+        logger.info("ranker learned from %s examples of %s windows, %s bought", examples, len(taught), bought)
+        told = {"windows": len(taught), "examples": examples, "bought": bought}
+        return cls(names, Boosting.mean(grown, weights), settings, told)
 
-    def log_odds(self, examples: Examples, goal: str = "window") -> NDArray[np.float32]:
-        """Natural log of the odds that each pair is bought (n); of a goal never learned those of `window`."""
-        head = self.heads.get(goal, self.heads["window"])
-        return head.trees.log_odds(examples.aligned(head.names)).astype(np.float32)
+    def log_odds(self, examples: Examples) -> NDArray[np.float32]:
+        """Natural log of the odds that each pair is bought (n)."""
+        return self.trees.log_odds(examples.aligned(self.names)).astype(np.float32)
+
+    def weight_of_features(self) -> dict[str, float]:
+        """Share of the gain that each feature brought, most first."""
+        gain = self.trees.weight_of_features()
+        return {self.names[at]: round(float(gain[at]), 5) for at in np.argsort(-gain, kind="stable") if gain[at] > 0}
 
     def files(self) -> dict[str, bytes]:
         """Trees, names and settings; the same ranker gives the same bytes, and nothing in them tells of a customer."""
         about = {
-            "names": {goal: list(head.names) for goal, head in self.heads.items()},
+            "names": list(self.names),
             "settings": self.settings.model_dump(mode="json"),
             "learned_on": dict(self.learned_on),
         }
-        trees = {f"{goal}.npz": self.heads[goal].trees.as_bytes() for goal in sorted(self.heads)}
-        return trees | {"ranker.json": json.dumps(about, indent=1, sort_keys=True).encode()}
+        return {"ranker.json": json.dumps(about, indent=1, sort_keys=True).encode(), "trees.npz": self.trees.as_bytes()}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         """The ranker that `files` wrote."""
         about = json.loads(files["ranker.json"])
-        heads = {
-            goal: Head(tuple(names), Boosting.from_bytes(files[f"{goal}.npz"]))
-            for goal, names in about["names"].items()
-        }
-        return cls(heads, RankerSettings.model_validate(about["settings"]), about["learned_on"])
+        settings = RankerSettings.model_validate(about["settings"])
+        return cls(tuple(about["names"]), Boosting.from_bytes(files["trees.npz"]), settings, about["learned_on"])
 
     def card(self) -> dict[str, Any]:
         """Settings, what was learned from, and the features that say most."""
         return {
             "settings": self.settings.model_dump(mode="json"),
             "learned_on": dict(self.learned_on),
-            "features": {goal: dict(list(head.weight_of_features().items())[:20]) for goal, head in self.heads.items()},
+            "features": dict(list(self.weight_of_features().items())[:20]),
         }
+
+
+def _teaches(window: Examples) -> bool:
+    bought = window.labels["window"]
+    return bool(bought.any() and not bought.all())
+
+
+def _telling(windows: Sequence[Examples], settings: RankerSettings) -> tuple[str, ...]:
+    """The features that say most in a first look at some examples of every window."""
+    names = windows[0].names
+    if len(names) <= settings.features:
+        return names
+    drawn = np.random.default_rng(settings.sketch.seed)
+    few = max(settings.sketch_examples // len(windows), 1)
+    some = [
+        one if len(one) <= few else one.taken(np.sort(drawn.choice(len(one), few, replace=False))) for one in windows
+    ]
+    X = np.concatenate([one.aligned(names) for one in some])
+    y = np.concatenate([one.labels["window"] for one in some])
+    if not y.any() or y.all():
+        return names
+    gain = Boosting.grow(X, y, settings.sketch).weight_of_features()
+    return tuple(names[at] for at in np.sort(np.argsort(-gain, kind="stable")[: settings.features]))
+
+
+def _grown(window: Examples, names: tuple[str, ...], settings: TreeSettings) -> Boosting:
+    """Trees of one window. Its sample of what was not bought shifts the log odds of all: that is taken back."""
+    y = window.labels["window"]
+    stand_for = float(np.log(window.weights_or_one()[~y].mean(dtype=np.float64)))
+    return Boosting.grow(window.aligned(names), y, settings).less(stand_for)
 
 
 History = Callable[[date], Interactions]
@@ -209,9 +200,9 @@ def learn(
         if cut not in known:
             known[cut] = examples(history(cut), past, products, cut, settings, families())
         found.extend(window for window in [known[cut]] if window is not None)
-    if not any(window.labels["window"].any() for window in found):
+    if not any(_teaches(window) for window in found):
         return None
-    return Ranker.learn(found, settings)
+    return Ranker.learn(found[::-1], settings)
 
 
 def examples(

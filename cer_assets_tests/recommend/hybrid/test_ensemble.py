@@ -18,8 +18,7 @@ from cer_assets_tests.recommend.conftest import CUT, SMALL, catalogue
 
 FEW = TreeSettings(trees=10, leaves=5, examples_a_leaf=5)
 SETTINGS = RankerSettings(
-    window=FEW,
-    new=FEW,
+    trees=FEW,
     candidates=CandidateSettings(of_each_family=12),
     windows=WindowSettings(days=14, windows=3, fewest_days=28),
 )
@@ -63,7 +62,6 @@ def test_a_ranker_read_from_its_files_scores_alike_and_writes_the_same_bytes(
     other = Hybrid(again, families=families).over(hybrid.fitted_, history, catalogue(), CUT)
     rows = np.arange(40, dtype=np.int32)
     assert np.array_equal(other.score(rows), hybrid.score(rows))
-    assert np.array_equal(other.score_new(rows), hybrid.score_new(rows))
 
 
 def test_the_order_of_the_lines_changes_nothing(shop: pl.DataFrame, ranker: Ranker) -> None:
