@@ -25,11 +25,11 @@ class Policy(Settings):
 
     lasting_days: float = Field(default=14.0, ge=0)
     """What is held back for less than this is consumed rather than lasting: it is put back, and may be shown."""
-    forward: float = Field(default=0.05, ge=0)
+    forward: float = Field(default=0.03, ge=0)
     """Added to the log-odds of what a customer bought before and is about to run out of."""
-    back: float = Field(default=0.05, ge=0)
+    back: float = Field(default=0.03, ge=0)
     """Taken from the log-odds of what was only just bought."""
-    given_up: float = Field(default=0.25, ge=0)
+    given_up: float = Field(default=0.1, ge=0)
     """Taken from the log-odds of what a customer used to buy and by now would have bought again several times."""
     category_share: float = Field(default=0.4, gt=0, le=1)
     """Most that one category may have of a list, rounded up; what has no category counts towards none."""
