@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from cer_assets.recommend.backtest import Sources
 from cer_assets.recommend.evaluate import Judged, Targets, figures, judge, mean_interval, measure, targets
 from cer_assets.recommend.families import all_families
-from cer_assets.recommend.families.als import AlsSettings
+from cer_assets.recommend.families.als import Als, AlsSettings
 from cer_assets.recommend.hybrid import Hybrid, Ranker, RankerSettings, learn
 from cer_assets.recommend.interactions import Interactions
 from cer_assets.recommend.model import Recommender
@@ -126,9 +126,11 @@ def row(quality: pl.DataFrame, model: str, bucket: str = "all") -> Row:
 def peers(history: Interactions, wanted: Mapping[str, Targets]) -> dict[str, Row]:
     """ALS of `implicit` by its own lists, with our weights and settings and with its own on counts."""
     settings = AlsSettings()
+    # Ours is told in units of the noise of the data, theirs as it is.
+    ours_fitted = Als(settings).fit(history, pl.DataFrame(), CUT)
     ours = AlternatingLeastSquares(
         factors=settings.factors,
-        regularization=settings.regularization,
+        regularization=ours_fitted.regularization_,
         alpha=settings.alpha,
         iterations=settings.iterations,
         random_state=settings.seed,

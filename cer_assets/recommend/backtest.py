@@ -32,6 +32,7 @@ from cer_assets.recommend.leakage import FOUND, leaks
 from cer_assets.recommend.model import Recommender
 from cer_assets.recommend.promotion import BASELINES, Verdict, best_of, verdict
 from cer_assets.recommend.rank import UNKNOWN, rank
+from cer_assets.recommend.rhythm import Rhythm, learn_rhythm
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class BacktestSettings(BaseModel):
     """A product is a candidate once this many customers have bought it."""
     most_customers: int = Field(default=20_000, ge=1)
     """Customers judged at an origin; of more than that a sample is drawn."""
+    compared_customers: int = Field(default=1_000, ge=1)
+    """The same at a cut that only teaches, where families are compared for which of them may challenge."""
     k: int = Field(default=10, ge=1)
     """Length of a list."""
     shown: bool = True
@@ -334,13 +337,15 @@ def _origin(
     models = fitted = {name: one.fit(name, model) for name, model in families.items()}
     learned = ensemble.learn(taught) if taught else None
     if taught is None:
-        judged = one.judge(fitted, {"A": wanted["A"]})
+        some = of_some({"A": wanted["A"]}, settings.compared_customers, settings.seed)
+        judged = one.judge(fitted, some)
     else:
         models = fitted | one.over(fitted, ensemble, learned, champion)
         judged = one.judge(models, wanted)
         if settings.shown:
             best = next(name for name in (ensemble.name, CHAMPION, ensemble.plain) if name in models)
-            judged = judged.beside(one.judge_shown(models[best], wanted))
+            rhythm = learn_rhythm(sources.before(cut, min_customers=1), sources.products, cut)
+            judged = judged.beside(one.judge_shown(models[best], wanted, rhythm))
     found = leaks(models, sources.order_lines, cut, settings.days, sources.withdrawn)
     window = ensemble.window(fitted, sources.products, cut, wanted) if teaches else None
     return Origin(cut, judged, learned, one.seconds(), found), window
@@ -383,12 +388,13 @@ class _AtCut:
                 judged.append(judge({name: model}, wanted, self.cut, self.k))
         return reduce(Judged.beside, judged)
 
-    def judge_shown(self, model: Recommender, wanted: Mapping[str, Targets]) -> Judged:
+    def judge_shown(self, model: Recommender, wanted: Mapping[str, Targets], rhythm: Rhythm) -> Judged:
         """A model's lists as customers would be shown them: under the policy, with what follows where it is silent."""
         rows = wanted["A"].rows
         with self._timed(SHOWN, "judge"):
             customers = self.history.customers.gather(rows)
-            rows_of = rank(model, customers, self.products, self.cut - timedelta(days=1), k=self.k)
+            eve = self.cut - timedelta(days=1)
+            rows_of = rank(model, customers, self.products, eve, rhythm=rhythm, k=self.k, reasons=False)
             known = rows_of.filter(pl.col("customer_id") != UNKNOWN)
             place = np.searchsorted(rows, self.history.row_of(known["customer_id"]))
             columns = np.full((len(rows), self.k), -1, np.int32)

@@ -49,6 +49,7 @@ def rank(
     rhythm: Rhythm | None = None,
     fallbacks: Sequence[Recommender] | None = None,
     k: int = 10,
+    reasons: bool = True,
 ) -> pl.DataFrame:
     """The list of each customer, and one for `unknown`.
 
@@ -69,6 +70,7 @@ def rank(
             the model's candidates alone, and what is bought too rarely to be one holds nothing back.
         fallbacks: fitted models for where `model` falls silent, in their order; without it those of `fallback_models`.
         k: longest list.
+        reasons: whether source and reason are found; empty else.
 
     Returns:
         as_of, customer_id, rank (from 1), product_id, score (comparable within a customer only), source (name of the
@@ -95,6 +97,7 @@ def rank(
         context=context,
         lift=None if lift is None else np.float32(policy.context_weight) * lift.lift(context),
         k=k,
+        reasons=reasons,
     )
     clock = rhythm.row_of(wanted)
     rows = history.row_of(wanted)
@@ -136,6 +139,7 @@ class _Ranking:
     lift: NDArray[np.float32] | None
     """What the moment adds to the log-odds of each product; None leaves the moment to the model."""
     k: int
+    reasons: bool
 
     def of_block(self, customers: pl.Series, rows: Indices, clock: Indices) -> pl.DataFrame:
         """The lists of one block with their reasons."""
@@ -144,7 +148,7 @@ class _Ranking:
         reason = np.full(columns.shape, "", dtype=object)
         for number, model in enumerate(self.models):
             heard = (spoke == number) & np.isfinite(best)
-            if not heard.any():
+            if not (self.reasons and heard.any()):
                 continue
             # The model is asked of the block it has just scored: one that keeps its last answer need not work again.
             asked = heard.any(axis=1) if number else np.ones(len(rows), bool)

@@ -43,14 +43,21 @@ _LISTED_FROM = {
 }
 
 
+_USUAL = Policy()
+
+
 class Lists(dg.Config):
     """What is on a list."""
 
     products: int = Field(default=10, ge=1, description="Longest list.")
     min_customers: int = Field(default=10, ge=1, description="Customers who must have bought a product.")
-    category_share: float = Field(default=0.4, gt=0, le=1, description="Most that one category may have of a list.")
+    category_share: float = Field(
+        default=_USUAL.category_share, gt=0, le=1, description="Most that one category may have of a list."
+    )
     lasting_days: float = Field(
-        default=28, ge=0, description="A purchase that lasts at least so long holds its type back until it wears out."
+        default=_USUAL.lasting_days,
+        ge=0,
+        description="A purchase that lasts at least so long holds its type back until it wears out.",
     )
 
     def policy(self) -> Policy:

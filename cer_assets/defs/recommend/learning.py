@@ -169,7 +169,7 @@ class Judging(dg.Config):
     min_customers: int = Field(default=10, ge=1, description="Customers who must have bought a product.")
     every_days: int = Field(default=28, ge=0, description="Age in days at which a challenger is trained; 0 now.")
     days: int = Field(default=28, ge=1, description="Length of the window that nobody has seen.")
-    training_windows: int = Field(default=3, ge=1, description="Windows before it that the ranker learns from.")
+    training_windows: int = Field(default=2, ge=1, description="Windows before it that the ranker learns from.")
     trees: int = Field(default=0, ge=0, description="Trees of the challenger's ranker; 0: as many as it comes with.")
 
     def ranker(self) -> RankerSettings:

@@ -20,7 +20,7 @@ from scipy import sparse
 
 from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.interactions import Interactions
-from cer_assets.recommend.model import Indices, Recommender, Scores, Settings, Voice
+from cer_assets.recommend.model import Indices, Recommender, Scores, Settings, Voice, as_frame
 from cer_assets.recommend.topk import best_by_factors, blocks, one_blas_thread
 
 FAVOURITES = 20
@@ -116,6 +116,10 @@ class Als(Recommender):
         barred[self.unknown_] = True
         left_out = None if without is None else without[rows]
         return best_by_factors(self.customer_factors_[rows], self.factors_, k, left_out, barred, threads)
+
+    def recommend(self, customers: pl.Series, k: int = 10, context: Context = ANYTIME) -> pl.DataFrame:
+        """As every family; customers and products are compared only where a product may come onto the list."""
+        return as_frame(customers, *self.best(self.interactions_.row_of(customers), k), self.interactions_.products)
 
     def behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:
         """The favourite product whose factor points most nearly where the recommended one's does (cosine)."""
