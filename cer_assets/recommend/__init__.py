@@ -2,11 +2,13 @@
 
 from cer_assets.recommend.backtest import BacktestSettings, Sources, challenge, rolling_backtest
 from cer_assets.recommend.context import ANYTIME, Context
+from cer_assets.recommend.core import fit, recommend
 from cer_assets.recommend.evaluate import EVALUATION, PROTOCOLS
 from cer_assets.recommend.families import all_families
 from cer_assets.recommend.families.als import Als, AlsByBucket, AlsSettings, customers_by_bucket
 from cer_assets.recommend.families.frequency import FrequencySettings, PersonalFrequency
 from cer_assets.recommend.families.popularity import Popularity, Trending, TrendingSettings
+from cer_assets.recommend.hybrid import RankerSettings
 from cer_assets.recommend.hybrid.blend import Blend, BlendSettings
 from cer_assets.recommend.interactions import Interactions, interactions, withdrawn_customers
 from cer_assets.recommend.model import Recommender
@@ -33,6 +35,7 @@ __all__ = [
     "PersonalFrequency",
     "Policy",
     "Popularity",
+    "RankerSettings",
     "Recommender",
     "Rhythm",
     "Sources",
@@ -41,9 +44,11 @@ __all__ = [
     "all_families",
     "challenge",
     "customers_by_bucket",
+    "fit",
     "interactions",
     "learn_rhythm",
     "rank",
+    "recommend",
     "rolling_backtest",
     "short_lists",
     "trained_families",
