@@ -35,7 +35,7 @@ class Policy(Settings):
     """Most that one category may have of a list, rounded up; what has no category counts towards none."""
     stranger_share: float = Field(default=0.2, gt=0, le=1)
     """The same for the list of a customer too little known to favour a category."""
-    context_weight: float = Field(default=0.5, ge=0)
+    context_weight: float = Field(default=0.25, ge=0)
     """Weight of the moment of the list, in log-odds for each log ratio of its lift."""
     purchases: int = Field(default=1, ge=0)
     """A model has the word from so many purchases on; with fewer, what was looked at and what is trending has it."""

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cer_assets.recommend.context import ANYTIME, Context
+from cer_assets.recommend.evaluate import Targets
 from cer_assets.recommend.model import Indices, Recommender, Scores, Settings
+from cer_assets.recommend.topk import blocks
 
 HELD = 1 << 26
 """Scores of all families held at once: rows of a block x products x families."""
@@ -40,6 +42,21 @@ class Candidates:
     def __len__(self) -> int:
         """Number of pairs."""
         return len(self.columns)
+
+    def among(self, wanted: Targets) -> NDArray[np.bool_]:
+        """Which pairs are targets (n)."""
+        return np.isin(self.rows.astype(np.int64) * wanted.width + self.columns, wanted.cells)
+
+    def taken(self, which: NDArray[np.bool_]) -> "Candidates":
+        """Some of the pairs, with their places among all."""
+        return Candidates(
+            self.places[which],
+            self.rows[which],
+            self.columns[which],
+            self.families,
+            self.scores[which],
+            self.ranks[which],
+        )
 
 
 def candidates(
@@ -74,8 +91,12 @@ def candidates(
 
 def blocks_of(rows: Indices, width: int, families: int) -> Iterator[tuple[int, Indices]]:
     """Cut rows into blocks whose scores by all families fit in memory: (position of the first, rows)."""
-    size = int(np.clip(HELD // max(width * families, 1), 16, 1024))
-    return ((start, rows[start : start + size]) for start in range(0, len(rows), size))
+    return blocks(rows, rows_of_block(width, families))
+
+
+def rows_of_block(width: int, families: int) -> int:
+    """Customers whose scores by all families are held at once."""
+    return int(np.clip(HELD // max(width * families, 1), 16, 1024))
 
 
 def standardised(scores: Scores) -> Scores:

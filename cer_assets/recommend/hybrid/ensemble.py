@@ -32,8 +32,9 @@ class HybridSettings(Settings):
     """Weight of each family's standardised scores; a family that is not there is left out. The last orders the rest."""
     newcomer_weights: dict[Voice, float] = Field(default={Voice.CONTENT: 1.0, Voice.TREND: 0.25})
     """The same by voice, for customers without a purchase: what is like what they looked at, then what sells."""
-    context_weight: float = Field(default=1.0, ge=0)
-    """Weight of a product's log lift in the moment a list is shown in."""
+    context_weight: float = Field(default=0.25, ge=0)
+    """Weight of a product's log lift in the moment a list is shown in, for customers with purchases: more than a
+    quarter ranked their next baskets worse. For strangers it counts in full."""
 
 
 class Hybrid(Recommender):
@@ -88,7 +89,7 @@ class Hybrid(Recommender):
             scores[~known] = self._weighed(rows[~known], self._newcomer_weights())
         lift = self.lift_.lift(context)
         if lift.any():
-            scores += np.float32(self.settings.context_weight) * lift
+            scores += np.where(known, self.settings.context_weight, 1.0).astype(np.float32)[:, None] * lift
         return scores
 
     def explain(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Explanation:

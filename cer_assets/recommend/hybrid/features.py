@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
@@ -61,6 +61,10 @@ class Examples:
         return Examples(
             self.rows[which], self.columns[which], self.X[which], self.names, self.bought[which], labels, own
         )
+
+    def weighed(self, weights: NDArray[np.float32]) -> "Examples":
+        """The same pairs, each standing for so many."""
+        return replace(self, weights=weights)
 
     def weights_or_one(self) -> NDArray[np.float32]:
         """How many pairs each stands for (n)."""

@@ -15,10 +15,11 @@ from pydantic import Field
 from cer_assets.recommend.evaluate import Targets, targets
 from cer_assets.recommend.families import all_families
 from cer_assets.recommend.hybrid.boosting import Boosting, TreeSettings
-from cer_assets.recommend.hybrid.candidates import CandidateSettings, blocks_of, candidates
+from cer_assets.recommend.hybrid.candidates import CandidateSettings, candidates, rows_of_block
 from cer_assets.recommend.hybrid.features import Examples, Features
 from cer_assets.recommend.interactions import Interactions
-from cer_assets.recommend.model import Recommender, Settings
+from cer_assets.recommend.model import Indices, Recommender, Settings
+from cer_assets.recommend.topk import over_blocks
 
 logger = logging.getLogger(__name__)
 
@@ -242,22 +243,28 @@ def examples_of(
     rows = wanted["A"].rows
     if not len(rows):
         return None
-    drawn = np.random.default_rng(settings.windows.seed)
     if len(rows) > settings.windows.customers:
+        drawn = np.random.default_rng(settings.windows.seed)
         rows = np.sort(drawn.choice(rows, settings.windows.customers, replace=False))
     features = Features(history, products, cut)
-    found: list[Examples] = []
-    for _, block in blocks_of(rows, len(history.products), len(fitted)):
-        whole = features.of(candidates(fitted, block, settings.candidates)).labelled(wanted)
-        found.append(_sample(whole, settings.windows.others, drawn))
-    result = Examples.together(found)
+
+    def of_block(start: int, block: Indices) -> Examples:
+        whole = candidates(fitted, block, settings.candidates)
+        kept, weights = _sample(whole.among(wanted["A"]), settings.windows, start)
+        return features.of(whole.taken(kept)).labelled(wanted).weighed(weights)
+
+    # Two blocks are under way at once; how large they are must not depend on the machine, as the samples do on them.
+    size = max(rows_of_block(len(history.products), len(fitted)) // 2, 1)
+    result = Examples.together(list(over_blocks(of_block, rows, size)))
     bought = int(result.labels["window"].sum())
     logger.info("window from %s: %s customers, %s examples, %s bought", cut, len(rows), len(result), bought)
     return result
 
 
-def _sample(whole: Examples, others: float, drawn: np.random.Generator) -> Examples:
-    bought = whole.labels["window"]
-    share = min(1.0, others * max(int(bought.sum()), 1) / max(int((~bought).sum()), 1))
-    kept = bought | (drawn.random(len(whole)) < share)
-    return whole.taken(kept, np.where(bought[kept], 1.0, 1 / share).astype(np.float32))
+def _sample(
+    bought: NDArray[np.bool_], settings: WindowSettings, start: int
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Which candidates of a block are learned from, and how many each of these stands for."""
+    share = min(1.0, settings.others * max(int(bought.sum()), 1) / max(int((~bought).sum()), 1))
+    kept = bought | (np.random.default_rng([settings.seed, start]).random(len(bought)) < share)
+    return kept, np.where(bought[kept], 1.0, 1 / share).astype(np.float32)
