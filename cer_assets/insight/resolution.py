@@ -9,7 +9,9 @@ import polars as pl
 
 from cer_assets.recommend.evaluate import METRICS, lists, mean_interval, measure, targets
 from cer_assets.recommend.families.als import Als, AlsSettings
-from cer_assets.recommend.hybrid.blend import Blend
+from cer_assets.recommend.families.frequency import FrequencySettings, PersonalFrequency
+from cer_assets.recommend.families.popularity import Trending
+from cer_assets.recommend.hybrid import Hybrid, HybridSettings
 from cer_assets.recommend.interactions import interactions
 from cer_assets.recommend.model import Recommender
 
@@ -26,9 +28,17 @@ RESOLUTION = {
 }
 
 
-def blend_of_all() -> Recommender:
-    """The blend customers are shown, over one small ALS of everyone: a record alone has no value bucket of its own."""
-    return Blend(Als(AlsSettings(factors=64, iterations=8)))
+WEIGHTS = {"decayed": 1.0, "als": 0.5, "trending": 0.05}
+
+
+def weighed() -> Recommender:
+    """Own favourites, a small ALS of everyone, what is trending: light, and the same for a record as for a person."""
+    families: dict[str, Recommender] = {
+        "als": Als(AlsSettings(factors=64, iterations=8), "als"),
+        "decayed": PersonalFrequency(FrequencySettings(half_life_days=90), "decayed"),
+        "trending": Trending(),
+    }
+    return Hybrid(None, HybridSettings(weights=WEIGHTS), lambda: families, "weighed")
 
 
 def what_resolution_buys(
@@ -37,7 +47,7 @@ def what_resolution_buys(
     cut: date,
     days: int = 28,
     min_customers: int = 10,
-    recommender: Callable[[], Recommender] = blend_of_all,
+    recommender: Callable[[], Recommender] = weighed,
     resamples: int = 200,
     seed: int = 0,
 ) -> pl.DataFrame:

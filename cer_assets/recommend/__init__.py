@@ -8,8 +8,7 @@ from cer_assets.recommend.families import all_families
 from cer_assets.recommend.families.als import Als, AlsByBucket, AlsSettings, customers_by_bucket
 from cer_assets.recommend.families.frequency import FrequencySettings, PersonalFrequency
 from cer_assets.recommend.families.popularity import Popularity, Trending, TrendingSettings
-from cer_assets.recommend.hybrid import RankerSettings
-from cer_assets.recommend.hybrid.blend import Blend, BlendSettings
+from cer_assets.recommend.hybrid import Hybrid, HybridSettings, RankerSettings
 from cer_assets.recommend.interactions import Interactions, interactions, withdrawn_customers
 from cer_assets.recommend.model import Recommender
 from cer_assets.recommend.policy import Policy
@@ -27,10 +26,10 @@ __all__ = [
     "AlsByBucket",
     "AlsSettings",
     "BacktestSettings",
-    "Blend",
-    "BlendSettings",
     "Context",
     "FrequencySettings",
+    "Hybrid",
+    "HybridSettings",
     "Interactions",
     "PersonalFrequency",
     "Policy",

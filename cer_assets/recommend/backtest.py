@@ -25,8 +25,6 @@ from cer_assets.recommend.evaluate import (
     targets,
 )
 from cer_assets.recommend.families import all_families
-from cer_assets.recommend.families.als import AlsByBucket
-from cer_assets.recommend.hybrid.blend import Blend
 from cer_assets.recommend.interactions import Interactions, interactions
 from cer_assets.recommend.leakage import FOUND, leaks
 from cer_assets.recommend.model import Recommender
@@ -159,7 +157,7 @@ def rolling_backtest(
     ensemble: Ensemble | None = None,
     families: Families = all_families,
 ) -> Backtest:
-    """Judge every family, the blend and the ranking over all of them on windows that none of them saw.
+    """Judge every family and the ranking over all of them on windows that none of them saw.
 
     One pass over the cuts, oldest first. At each all families are fitted once and let go before the next; what a window
     teaches is kept, and the ranking over all families is judged with what the windows before that cut taught.
@@ -366,11 +364,8 @@ class _AtCut:
     def over(
         self, fitted: Mapping[str, Recommender], ensemble: Ensemble, learned: Learned | None, champion: Champion | None
     ) -> dict[str, Recommender]:
-        """What ranks over the families: the blend, the ensemble where it has learned, the champion where it may."""
+        """What ranks over the families: the ensemble, also where it has learned, and the champion where it may."""
         found: dict[str, Recommender] = {}
-        buckets = fitted.get("als_bucket")
-        if isinstance(buckets, AlsByBucket):
-            found["blend"] = self.fit("blend", Blend(AlsByBucket(buckets.settings, buckets.models_)))
         for name, of in ((ensemble.plain, None), (ensemble.name, learned)):
             if of is not None or name == ensemble.plain:
                 with self._timed(name, "fit"):

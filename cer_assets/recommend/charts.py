@@ -10,7 +10,7 @@ from cer_assets.recommend.promotion import BASELINES
 
 ROLES = {"baseline": "#999999", "family": "#4c78a8", "over all families": "#e45756"}
 """What a model is, and its colour."""
-OVER_ALL = ("hybrid", "weighed", "blend", "shown", "champion")
+OVER_ALL = ("hybrid", "weighed", "shown", "champion")
 """Models that rank over the families."""
 
 

@@ -11,9 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cer_assets.recommend import ANYTIME, Als, AlsByBucket, Blend, Context, Interactions, Recommender, interactions
+from cer_assets.recommend import (
+    ANYTIME,
+    Als,
+    AlsByBucket,
+    Context,
+    Hybrid,
+    HybridSettings,
+    Interactions,
+    Popularity,
+    Recommender,
+    interactions,
+)
 from cer_assets.recommend.families import all_families
-from cer_assets.recommend.hybrid.blend import standardise
+from cer_assets.recommend.hybrid.candidates import standardised
 from cer_assets.recommend.model import Voice
 from cer_assets.recommend.topk import top_k
 from cer_assets_tests.recommend.conftest import CUSTOMERS, CUT, SMALL, START, catalogue, order_lines
@@ -32,7 +43,13 @@ def _members() -> dict[str, Callable[[], Recommender]]:
         return model
 
     families = {name: lambda name=name: fresh(name) for name in all_families()}
-    return {**families, "blend": lambda: Blend(Als(SMALL))}
+    return {**families, "weighed": lambda: weighed(Als(SMALL))}
+
+
+def weighed(discovery: Recommender) -> Hybrid:
+    """A family and what is popular, in one list."""
+    of = {"discovery": discovery, "popularity": Popularity()}
+    return Hybrid(None, HybridSettings(weights={"discovery": 1.0, "popularity": 0.1}), lambda: of, "weighed")
 
 
 MEMBERS = _members()
@@ -95,7 +112,7 @@ def test_a_list_holds_distinct_products_best_first(fitted: Recommender) -> None:
         assert own["score"].is_sorted(descending=True)
 
 
-@pytest.mark.parametrize("name", ["popularity", "personal_frequency", "decayed_frequency", "als_global", "blend"])
+@pytest.mark.parametrize("name", ["popularity", "personal_frequency", "decayed_frequency", "als_global", "weighed"])
 def test_what_speaks_of_every_product_fills_a_list(name: str, fit: Callable[[str], Recommender]) -> None:
     assert fit(name).recommend(pl.Series(["c00", "c01"]), 10).height == 20
 
@@ -160,7 +177,7 @@ def test_a_stranger_is_shown_what_any_stranger_is_and_nothing_at_random(fitted: 
 
 
 @pytest.mark.parametrize(
-    ("name", "products"), [("als_global", 0), ("als_bucket", 0), ("popularity", 10), ("blend", 10)]
+    ("name", "products"), [("als_global", 0), ("als_bucket", 0), ("popularity", 10), ("weighed", 10)]
 )
 def test_a_stranger_is_shown_what_is_popular_or_nothing(
     name: str, products: int, fit: Callable[[str], Recommender]
@@ -286,7 +303,7 @@ def test_without_a_bucket_there_is_no_discovery_and_still_a_list(shop: pl.DataFr
     history = interactions(shop, CUT, 2, traits=known)
     discovery = AlsByBucket(SMALL).fit(history, catalogue(), CUT)
     assert discovery.recommend(pl.Series(["c05"])).is_empty()
-    assert Blend(discovery).fit(history, catalogue(), CUT).recommend(pl.Series(["c05"])).height == 10
+    assert weighed(discovery).fit(history, catalogue(), CUT).recommend(pl.Series(["c05"])).height == 10
 
 
 def test_buckets_of_two_days_are_refused(shop: pl.DataFrame, buckets: pl.DataFrame) -> None:
@@ -324,15 +341,13 @@ def test_standardised_scores_have_mean_zero_and_spread_one_over_what_is_known(
     scores = rng.normal(3, 2, (rows, columns)).astype(np.float32)
     known = rng.random((rows, columns)) < 0.7
     scores[~known] = -np.inf
-    standardise(scores, known)
-    assert (scores[~known] == 0).all()
-    for row, said in zip(scores, known, strict=True):
+    found = standardised(scores)
+    assert np.isnan(found[~known]).all()
+    for row, said in zip(found, known, strict=True):
         if said.sum() > 1:
             assert abs(row[said].mean()) < 1e-4
             assert abs(row[said].std() - 1) < 1e-3
 
 
 def test_equal_scores_standardise_to_nothing() -> None:
-    scores = np.full((1, 3), 5, np.float32)
-    standardise(scores, np.ones((1, 3), bool))
-    assert scores.tolist() == [[0, 0, 0]]
+    assert standardised(np.full((1, 3), 5, np.float32)).tolist() == [[0, 0, 0]]

@@ -1,4 +1,4 @@
-"""The ranking over every family: candidates, what is known of each pair, the learned ranker, and the plain blend."""
+"""The ranking over every family: candidates, what is known of each pair, and the learned ranker."""
 
 from cer_assets.recommend.hybrid.candidates import CandidateSettings, candidates
 from cer_assets.recommend.hybrid.ensemble import Hybrid, HybridSettings
