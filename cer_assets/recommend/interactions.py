@@ -1,5 +1,6 @@
 """Who bought and looked at what on which day, as sparse matrices with their index maps; no model lives here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
@@ -237,6 +238,23 @@ def withdrawn_customers(consents: pl.DataFrame, links: pl.DataFrame, purpose: st
         .unique("customer_id", keep="first", maintain_order=True)
         .filter(~pl.col("granted"))["customer_id"]
     )
+
+
+def described(index: pl.Series, catalogue: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Columns of a catalogue in the order of some products; a column that is not there is null throughout.
+
+    Args:
+        index: product_ids.
+        catalogue: product_id and whatever else is known; of several rows of a product the first counts; may be empty.
+        columns: those wanted.
+    """
+    known = [name for name in columns if {"product_id", name} <= set(catalogue.columns)]
+    asked = index.to_frame("product_id")
+    if known:
+        first = catalogue.select("product_id", *known).unique("product_id", keep="first", maintain_order=True)
+        asked = asked.join(first, on="product_id", how="left", maintain_order="left")
+    absent = [pl.lit(None, pl.String).alias(name) for name in columns if name not in known]
+    return asked.with_columns(absent).select(columns)
 
 
 def _looked(events: pl.DataFrame | None, as_of: date) -> pl.DataFrame:

@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cer_assets.recommend.interactions import described
+
 KIN = ("department", "category", "type")
 """Catalogue columns, coarse to fine: products of one group lend each other what is known of them, where they exist."""
 
@@ -19,12 +21,11 @@ def kin_of(index: pl.Series, products: pl.DataFrame) -> list[NDArray[np.int64]]:
     """
     groups: list[NDArray[np.int64]] = []
     columns = [column for column in KIN if {"product_id", column} <= set(products.columns)]
-    catalogue = products.select("product_id", *columns) if columns else index.to_frame("product_id")
-    described = index.to_frame("product_id").join(catalogue, on="product_id", how="left", maintain_order="left")
+    known_of = described(index, products, columns)
     for depth, column in enumerate(columns, start=1):
         code = pl.struct(columns[:depth]).rank("dense").cast(pl.Int64) - 1
         known = pl.when(pl.col(column).is_not_null()).then(code).otherwise(-1)
-        groups.append(described.select(known).to_series().to_numpy())
+        groups.append(known_of.select(known).to_series().to_numpy())
     return [*groups, np.arange(len(index))]
 
 

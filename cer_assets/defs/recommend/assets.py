@@ -135,7 +135,7 @@ def _fitted(
 ) -> tuple[Recommender, Rhythm]:
     """The champion as of a day, and how long purchases last; of what lasts few are sold, so all products tell that."""
     history = shop.before(cut, min_customers, traits)
-    chosen, families = champion.champion, champion.families(home)
+    chosen, families = champion.champion, champion.families(home, shop.withdrawn_on)
     model = chosen.fit(history, shop.products, cut, HybridEnsemble(), lambda: families)
     return model, learn_rhythm(shop.before(cut, 1), shop.products, cut)
 

@@ -36,6 +36,8 @@ class Shop:
     weather: pl.DataFrame
     withdrawn: pl.Series
     """Customers who withdrew their consent: they are in no matrix and on no list."""
+    withdrawn_on: dt.date | None
+    """Day of the newest withdrawal: what was learned before it may have learned from who withdrew."""
 
     @classmethod
     def read(cls, home: Home) -> Self:
@@ -47,6 +49,7 @@ class Shop:
             events=home.read("customer.events"),
             weather=home.read("raw.weather"),
             withdrawn=withdrawn_customers(home.read("raw.consents"), home.read("identity.links")),
+            withdrawn_on=newest_withdrawal(home),
         )
 
     def before(self, cut: dt.date, min_customers: int, traits: pl.DataFrame | None = None) -> Interactions:
@@ -71,6 +74,12 @@ class Shop:
             weather=self.weather,
             withdrawn=self.withdrawn,
         )
+
+
+def newest_withdrawal(home: Home) -> dt.date | None:
+    """The day on which a consent was last withdrawn."""
+    moment = home.read("raw.consents").filter(~pl.col("granted"))["at"].max()
+    return moment.date() if isinstance(moment, dt.datetime) else None
 
 
 def morning_after(day: object) -> dt.date:

@@ -22,7 +22,7 @@ from cer_assets.defs.io import (
 )
 from cer_assets.defs.partitions import EVERYONE, audiences
 from cer_assets.defs.provenance import CODE_VERSION, latest, tag
-from cer_assets.defs.recommend.inputs import DAY, READS, Shop, morning_after
+from cer_assets.defs.recommend.inputs import DAY, READS, Shop, morning_after, newest_withdrawal
 from cer_assets.defs.resources import Home
 from cer_assets.recommend import EVALUATION, Als, Recommender, trained_families
 from cer_assets.recommend.backtest import CHAMPION, Backtest, BacktestSettings, challenge, rolling_backtest
@@ -75,12 +75,18 @@ class AlsTraining(dg.Config):
 def als(context: dg.AssetExecutionContext, config: AlsTraining, home: Home) -> dg.Output[dict[str, Als]]:
     """What goes with what, learned from the purchases of everyone and of each value bucket.
 
-    A model is kept from day to day until it is four weeks old or its code has changed: customers are placed by their
-    own purchases of today each time lists are made. Who withdrew their consent to personalisation is not in it.
+    A model is kept from day to day until it is four weeks old, its code has changed, or someone has withdrawn a consent
+    since: customers are placed by their own purchases of today each time lists are made. Who withdrew their consent to
+    personalisation is not in it.
     """
     newest = _newest_buckets(home)
     cut = morning_after(newest["as_of"].max())
-    due = [name for name in context.partition_keys if not _als_stands(context, home, name, cut, config.every_days)]
+    withdrawn_on = newest_withdrawal(home)
+    due = [
+        name
+        for name in context.partition_keys
+        if not _als_stands(context, home, name, cut, config.every_days, withdrawn_on)
+    ]
     kept = {
         name: Als.from_files(home.models.load(_als_name(name))) for name in context.partition_keys if name not in due
     }
@@ -111,12 +117,19 @@ def _als_name(audience: str) -> str:
     return f"recommend_als-{audience}"
 
 
-def _als_stands(context: dg.AssetExecutionContext, home: Home, audience: str, cut: dt.date, every_days: int) -> bool:
-    """Whether the audience's model was trained by this code and is not too old yet."""
+def _als_stands(
+    context: dg.AssetExecutionContext,
+    home: Home,
+    audience: str,
+    cut: dt.date,
+    every_days: int,
+    withdrawn_on: dt.date | None,
+) -> bool:
+    """Whether the audience's model was trained by this code, of nobody who withdrew since, and is not too old yet."""
     if home.models.champion(_als_name(audience)) is None or not _by_this_code(context, context.asset_key, audience):
         return False
-    age = (cut - dt.date.fromisoformat(home.models.card(_als_name(audience))["as_of"])).days
-    return 0 <= age < every_days
+    as_of = dt.date.fromisoformat(home.models.card(_als_name(audience))["as_of"])
+    return 0 <= (cut - as_of).days < every_days and (withdrawn_on is None or withdrawn_on < as_of)
 
 
 def _by_this_code(context: dg.AssetExecutionContext, key: dg.AssetKey, partition: str | None) -> bool:
@@ -150,10 +163,16 @@ class Live:
         """The champion's, and what goes with it."""
         return {**self.champion.card(), "als": dict(self.als), "against": self.against}
 
-    def families(self, home: Home) -> dict[str, Recommender]:
-        """All families, ALS with the factors that go with this champion."""
+    def families(self, home: Home, withdrawn_on: dt.date | None = None) -> dict[str, Recommender]:
+        """All families, ALS with the factors that go with this champion.
+
+        Factors learned before somebody withdrew a consent are not used any more: these families learn anew.
+        """
         stored = {audience: home.models.load(_als_name(audience), version) for audience, version in self.als.items()}
-        return trained_families({audience: Als.from_files(files) for audience, files in stored.items()})
+        models = {audience: Als.from_files(files) for audience, files in stored.items()}
+        return trained_families(
+            {name: one for name, one in models.items() if withdrawn_on is None or withdrawn_on < one.as_of_}
+        )
 
 
 def live(home: Home, version: str | None = None) -> Live | None:

@@ -114,7 +114,8 @@ class Hybrid(Recommender):
     def card(self) -> dict[str, Any]:
         """The ranker's card, and how families are weighed without it."""
         learned = {} if self.ranker is None else {"ranker": self.ranker.card()}
-        return super().card() | {"families": sorted(self._families())} | learned
+        families = sorted(self.fitted_) if hasattr(self, "fitted_") else sorted(self._families())
+        return super().card() | {"families": families} | learned
 
     def _judged(self, rows: Indices) -> list["_Judged"]:
         """Candidates of some rows with ranks and odds; a thread that asks for the same rows again is given the same."""

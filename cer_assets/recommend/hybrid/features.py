@@ -19,7 +19,7 @@ from cer_assets.recommend.hybrid.tastes import Taste, kinds_of
 from cer_assets.recommend.interactions import Interactions
 from cer_assets.recommend.model import Indices, Scores
 
-GOALS = {"window": "A", "basket": "B", "new": "C"}
+GOALS = {"window": "A", "basket": "B"}
 """What a ranker may be asked to put first, and the protocol whose targets those are."""
 
 
@@ -35,8 +35,6 @@ class Examples:
     """Features (n x f), nan for what is not known."""
     names: tuple[str, ...]
     """What each feature is."""
-    bought: NDArray[np.bool_]
-    """Whether the customer had bought the product before the cut (n)."""
     labels: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
     """By goal, whether the pair is what it asks for (n); empty where that is not known."""
     weights: NDArray[np.float32] | None = None
@@ -52,15 +50,13 @@ class Examples:
         width = wanted["A"].width
         own = self.rows.astype(np.int64) * width + self.columns
         labels = {goal: np.isin(own, cell, assume_unique=False) for goal, cell in cells.items()}
-        return Examples(self.rows, self.columns, self.X, self.names, self.bought, labels, self.weights)
+        return Examples(self.rows, self.columns, self.X, self.names, labels, self.weights)
 
     def taken(self, which: Ints | NDArray[np.bool_], weights: NDArray[np.float32] | None = None) -> "Examples":
         """Some of the pairs."""
         own = self.weights[which] if weights is None and self.weights is not None else weights
         labels = {goal: label[which] for goal, label in self.labels.items()}
-        return Examples(
-            self.rows[which], self.columns[which], self.X[which], self.names, self.bought[which], labels, own
-        )
+        return Examples(self.rows[which], self.columns[which], self.X[which], self.names, labels, own)
 
     def weighed(self, weights: NDArray[np.float32]) -> "Examples":
         """The same pairs, each standing for so many."""
@@ -88,7 +84,6 @@ class Examples:
             np.concatenate([part.columns for part in parts]),
             np.concatenate([part.X for part in parts]),
             parts[0].names,
-            np.concatenate([part.bought for part in parts]),
             {goal: np.concatenate([part.labels[goal] for part in parts]) for goal in parts[0].labels},
             np.concatenate(weights) if len(weights) == len(parts) else None,
         )
@@ -127,10 +122,11 @@ class Features:
         X = np.empty((len(columns), len(known)), np.float32)
         for number, values in enumerate(known.values()):
             X[:, number] = values
-        return Examples(found.rows, found.columns, X, tuple(known), self._ledger.find(rows, columns)[1])
+        return Examples(found.rows, found.columns, X, tuple(known))
 
 
 def _codes(values: NDArray[np.object_]) -> NDArray[np.float32]:
     """A number for each text that is the same in every window, whatever else occurs there; nan for none."""
-    texts = {value: zlib.crc32(str(value).encode()) % 65_521 for value in set(values.tolist()) if value is not None}
-    return np.array([texts.get(value, np.nan) for value in values.tolist()], np.float32)
+    said = pl.Series(values.tolist(), dtype=pl.String, strict=False)
+    codes = {text: zlib.crc32(text.encode()) % 65_521 for text in said.drop_nulls().unique()}
+    return said.replace_strict(codes, default=None, return_dtype=pl.Float32).fill_null(np.nan).to_numpy()

@@ -5,6 +5,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cer_assets.recommend.hybrid.ledger import Columns, Floats, Ints, Keys, Ledger, over
+from cer_assets.recommend.interactions import described
 
 SPANS = (7, 28, 84)
 """Days before the cut over which sales are counted."""
@@ -129,11 +130,6 @@ def prices(ledger: Ledger, catalogue: pl.DataFrame) -> Floats:
     price = np.full(ledger.products, np.nan)
     price[medians["column"].to_numpy()] = medians["price"].to_numpy()
     if "price" in catalogue.columns:
-        listed = (
-            bought.products.to_frame("product_id")
-            .join(catalogue.select("product_id", "price"), on="product_id", how="left", maintain_order="left")["price"]
-            .cast(pl.Float64)
-            .to_numpy()
-        )
+        listed = described(bought.products, catalogue, ["price"])["price"].cast(pl.Float64).to_numpy()
         price = np.where(np.isnan(price), listed, price)
     return price

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 
 from cer_assets.recommend.hybrid.ledger import Columns, Floats, Ints, Keys, Ledger, gathered, over
+from cer_assets.recommend.interactions import described
 
 KINDS = ("department", "category", "type", "brand")
 """Columns of the catalogue that say what kind a product is of; each may be missing."""
@@ -15,13 +16,8 @@ RECENT = 28
 
 def kinds_of(products: pl.Series, catalogue: pl.DataFrame) -> dict[str, Ints]:
     """A code per product for each kind, -1 where it is not known; only kinds that set some products apart."""
-    described = [name for name in KINDS if name in catalogue.columns]
-    if not described:
-        return {}
-    of = products.to_frame("product_id").join(
-        catalogue.select("product_id", *described), on="product_id", how="left", maintain_order="left"
-    )
-    codes = {name: of[name].rank("dense").cast(pl.Int64).fill_null(0).to_numpy() - 1 for name in described}
+    of = described(products, catalogue, [name for name in KINDS if name in catalogue.columns])
+    codes = {name: of[name].rank("dense").cast(pl.Int64).fill_null(0).to_numpy() - 1 for name in of.columns}
     if "brand" in codes and "category" in codes:
         both = np.minimum(codes["brand"], codes["category"]) >= 0
         pair = codes["category"] * (codes["brand"].max() + 1) + codes["brand"]

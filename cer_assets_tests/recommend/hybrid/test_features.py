@@ -104,6 +104,5 @@ def test_features_are_found_by_name_and_a_missing_one_is_not_known() -> None:
         np.arange(2, dtype=np.int32),
         np.array([[1, 2], [3, 4]], np.float32),
         ("x", "y"),
-        np.zeros(2, bool),
     )
     assert np.array_equal(one.aligned(("y", "z")), [[2, np.nan], [4, np.nan]], equal_nan=True)
