@@ -6,6 +6,7 @@ days they have lasted. Types lend each other what few gaps cannot tell: all type
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -100,7 +101,7 @@ class Rhythm:
     customers: pl.Series
     """customer_id of each row of the clocks, sorted; they have one row more, for a customer never seen."""
     types: Clock
-    """The products that share the catalogue's finest description; a product without any is a type of its own."""
+    """The products that share all levels of the catalogue's description; a product without any is a type of its own."""
 
     def row_of(self, customers: pl.Series) -> Indices:
         """Row of each customer_id, -1 for one never seen."""
@@ -158,18 +159,16 @@ def learn_rhythm(
 
 
 def _types(bought: pl.Series, products: pl.DataFrame) -> tuple[pl.DataFrame, list[Indices]]:
-    """The type of every product (product_id, kind), and each type's department and category; -1 where it has none."""
+    """The type of every product (product_id, kind), and each type's department and category; -1 where it has none.
+
+    A name means something within the levels above it alone: the same type of two categories is two types.
+    """
     described = _described(bought, products)
-    itself = "product:" + pl.col("product_id")
-    finest = pl.coalesce(*(f"{level}:" + pl.col(level) for level in reversed(LEVELS)), itself)
-    coded = described.with_columns(kind=(finest.rank("dense") - 1).cast(pl.Int32))
-    usual = [pl.col(level).drop_nulls().mode().sort().first() for level in LEVELS[:2]]
-    of_type = coded.group_by("kind").agg(usual).sort("kind")
-    of_category = coded.group_by("category").agg(usual[0]).drop_nulls("category")
-    own = of_type.select("category", own="department")
-    joined = own.join(of_category, on="category", how="left", maintain_order="left")
-    department = joined.select(pl.coalesce("department", "own")).to_series()
-    return coded.select("product_id", "kind").sort("product_id"), [_codes(department), _codes(of_type["category"])]
+    itself = pl.when(pl.all_horizontal(pl.col(LEVELS).is_null())).then("product_id")
+    coded = described.with_columns(kind=(pl.struct(*LEVELS, itself).rank("dense") - 1).cast(pl.Int32))
+    of_kind = coded.unique("kind").sort("kind")
+    above = [_codes(of_kind, LEVELS[:depth]) for depth in range(1, len(LEVELS))]
+    return coded.select("product_id", "kind").sort("product_id"), above
 
 
 def _described(bought: pl.Series, products: pl.DataFrame) -> pl.DataFrame:
@@ -183,8 +182,10 @@ def _described(bought: pl.Series, products: pl.DataFrame) -> pl.DataFrame:
     return ids.with_columns(absent).sort("product_id")
 
 
-def _codes(names: pl.Series) -> Indices:
-    return (names.rank("dense") - 1).cast(pl.Int32).fill_null(-1).to_numpy()
+def _codes(described: pl.DataFrame, levels: Sequence[str]) -> Indices:
+    """The group of the last level within those above it, -1 where that level is not known."""
+    within = pl.struct(levels).rank("dense").cast(pl.Int32) - 1
+    return described.select(pl.when(pl.col(levels[-1]).is_not_null()).then(within).otherwise(-1)).to_series().to_numpy()
 
 
 def _gaps(

@@ -76,6 +76,31 @@ def test_a_purchase_of_one_product_holds_its_whole_type_back() -> None:
     assert not held(found, "c02", "fridge2")
 
 
+def test_a_type_is_one_within_its_category_and_a_category_within_its_department() -> None:
+    levels = [("food", "dairy", "misc"), ("food", "bread", "misc"), ("home", "bread", "misc"), ("home", "bread", None)]
+    levels += [("food", "dairy", "misc"), (None, "bread", "misc"), (None, "bread", "misc"), ("home", None, "misc")]
+    ids = [f"p{number}" for number in range(len(levels))]
+    named = pl.DataFrame(levels, schema=["department", "category", "type"], orient="row")
+    products = named.with_columns(pl.Series("product_id", ids))
+    found = rhythm([(f"c{number}", product, YESTERDAY) for number, product in enumerate(ids)], products)
+    kinds = found.types.kind_of(pl.Series(ids))
+    assert (kinds[:, None] == kinds).tolist() == [[one == other for other in levels] for one in levels]
+    assert held(found, "c0", "p4")
+    assert not held(found, "c0", "p1")
+
+
+def test_a_category_learns_nothing_from_its_namesake_in_another_department() -> None:
+    levels = {"milk": ("food", "other", "milk"), "tv": ("home", "other", "tv"), "sofa": ("home", "rooms", "sofa")}
+    rows = [(product, *names) for product, names in levels.items()]
+    products = pl.DataFrame(rows, schema=["product_id", "department", "category", "type"], orient="row")
+    weekly: Bought = [(f"c{n:02}", "milk", START + day * DAY) for n in range(30) for day in range(0, 91, 7)]
+    twice: Bought = [(f"c{n:02}", product, START + n * DAY) for n in range(6) for product in ("tv", "sofa")]
+    twice += [(f"c{n:02}", product, YESTERDAY) for n in range(3) for product in ("tv", "sofa")]
+    found = rhythm(weekly + twice, products)
+    tv, sofa = (days_of(found, found.held_days(), product) for product in ("tv", "sofa"))
+    assert tv == pytest.approx(sofa)
+
+
 def test_what_was_bought_long_enough_ago_is_held_back_no_more() -> None:
     later = CUT + 500 * DAY
     found = rhythm(purchases(), cut=later)
