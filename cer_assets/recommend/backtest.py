@@ -39,8 +39,9 @@ CHAMPION = "champion"
 SECONDS = {"cut": pl.Date, "model": pl.String, "fit": pl.Float64, "judge": pl.Float64}
 """How long each model took, by the clock."""
 SHOWN = "shown"
-"""The name of the lists as customers see them, under the policy: of the ranking over all families where it has learned,
-else of the champion."""
+"""The name of the best ranking's lists under the policy: of the ranking over all families where it has learned, else of
+the champion, else of the plain ranking. Customers are shown the champion's; what could be bought on a past day is not
+known, so that nothing is left out for being unavailable."""
 Families = Callable[[], Mapping[str, Recommender]]
 
 
@@ -64,7 +65,7 @@ class BacktestSettings(BaseModel):
     k: int = Field(default=10, ge=1)
     """Length of a list."""
     shown: bool = True
-    """Whether lists are judged as customers see them, too."""
+    """Whether the best ranking's lists are judged under the policy, too."""
     resamples: int = Field(default=200, ge=1)
     """Bootstrap resamples of the customers behind an interval of the table."""
     seed: int = 0
@@ -210,14 +211,18 @@ def challenge(
     """
     ensemble, members = ensemble or HybridEnsemble(), families()
     settings = (settings or BacktestSettings()).model_copy(update={"origins": 1})
-    if champion is not None and champion.settings is not None and champion.name not in members:
-        logger.warning("no family has a member %s any more: there is no champion", champion.name)
-        champion = None
+    try:
+        member = champion.member(members) if champion is not None else None
+    except LookupError as error:
+        logger.warning("there is no champion: %s", error)
+        champion = member = None
     origins = list(_origins(sources, as_of, ensemble, settings, champion, families))
     cut = as_of - timedelta(days=settings.days)
     newest = next((one for one in origins if one.cut == cut), None)
     before = [one.judged for one in origins if one.cut < cut]
-    verdicts, why = _verdicts(ensemble, newest, before, champion, resamples, settings.seed)
+    unchanged = member is None or member.settings == members[member.name].settings
+    shown = champion.name if champion is not None and champion.learned is None and unchanged else None
+    verdicts, why = _verdicts(ensemble, newest, before, champion, shown, resamples, settings.seed)
     backtest = _backtest([newest] if newest is not None else [], as_of, settings)
     learned = newest.learned if newest is not None else None
 
@@ -246,10 +251,21 @@ def _verdicts(
     newest: Origin | None,
     before: Sequence[Judged],
     champion: Champion | None,
+    shown: str | None,
     resamples: int,
     seed: int,
 ) -> tuple[list[Verdict], str]:
-    """One challenger after the other until one is promoted, and what came of it in a sentence."""
+    """One challenger after the other until one is promoted, and what came of it in a sentence.
+
+    Args:
+        ensemble: ranks over all families.
+        newest: the window that decides.
+        before: the windows before it.
+        champion: the recommender in use.
+        shown: which of the models, with the settings they compete with, that is; None where it is none of them.
+        resamples: bootstrap resamples behind a verdict.
+        seed: of those.
+    """
     if newest is None:
         return [], "nobody bought a candidate in the newest window: nothing could be judged"
     if champion is not None and champion.learned_before > newest.cut:
@@ -259,7 +275,7 @@ def _verdicts(
         return [], f"{leaked:,} rows of the test days were known before: nothing is promoted on such figures"
     values = newest.judged.per_customer()
     verdicts: list[Verdict] = []
-    for name in _challengers(ensemble, newest, before, champion):
+    for name in _challengers(ensemble, newest, before, shown):
         incumbent = CHAMPION if champion is not None else None
         verdicts.append(verdict(values, name, incumbent, BASELINES, resamples, seed))
         logger.info("challenger %s: %s", name, verdicts[-1].why)
@@ -269,7 +285,7 @@ def _verdicts(
     return verdicts, f"{said.challenger} {'promoted' if said.promoted else 'refused'}: {said.why}"
 
 
-def _challengers(ensemble: Ensemble, newest: Origin, before: Sequence[Judged], champion: Champion | None) -> list[str]:
+def _challengers(ensemble: Ensemble, newest: Origin, before: Sequence[Judged], shown: str | None) -> list[str]:
     """The rankings over all families, then the family and the baseline that were best before the newest window."""
     learned = [*([ensemble.name] if newest.learned is not None else []), ensemble.plain]
     if not before:
@@ -277,7 +293,6 @@ def _challengers(ensemble: Ensemble, newest: Origin, before: Sequence[Judged], c
     earlier = pl.concat([one.per_customer() for one in before], how="diagonal")
     single = [name for name in newest.judged.values if all(name in one.values for one in before)]
     best = [best_of(earlier, single), best_of(earlier, [name for name in BASELINES if name in single])]
-    shown = champion.name if champion is not None and champion.learned is None else None
     return [name for name in dict.fromkeys([*learned, *best]) if name is not None and name != shown]
 
 
@@ -384,12 +399,13 @@ class _AtCut:
         return reduce(Judged.beside, judged)
 
     def judge_shown(self, model: Recommender, wanted: Mapping[str, Targets], rhythm: Rhythm) -> Judged:
-        """A model's lists as customers would be shown them: under the policy, with what follows where it is silent."""
+        """A model's lists under the policy, with what follows where it is silent, of all that was sold by then."""
         rows = wanted["A"].rows
         with self._timed(SHOWN, "judge"):
             customers = self.history.customers.gather(rows)
             eve = self.cut - timedelta(days=1)
-            rows_of = rank(model, customers, self.products, eve, rhythm=rhythm, k=self.k, reasons=False)
+            products = _as_then(self.products, self.history.products)
+            rows_of = rank(model, customers, products, eve, rhythm=rhythm, k=self.k, reasons=False)
             known = rows_of.filter(pl.col("customer_id") != UNKNOWN)
             place = np.searchsorted(rows, self.history.row_of(known["customer_id"]))
             columns = np.full((len(rows), self.k), -1, np.int32)
@@ -407,6 +423,15 @@ class _AtCut:
         start = perf_counter()
         yield
         self._seconds.setdefault(name, {})[what] = perf_counter() - start
+
+
+def _as_then(products: pl.DataFrame, sold: pl.Series) -> pl.DataFrame:
+    """The catalogue without what only today knows: what is to be had now, and what is not in it any more."""
+    if "product_id" not in products.columns:
+        return products
+    known = products.drop("available", strict=False)
+    gone = sold.alias("product_id").to_frame().join(known, on="product_id", how="anti", maintain_order="left")
+    return pl.concat([known, gone], how="diagonal")
 
 
 def _cuts(as_of: date, days: int, number: int) -> list[date]:

@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any, Protocol, Self
 
 import polars as pl
+from pydantic import ValidationError
 
 from cer_assets.recommend.evaluate import Targets
 from cer_assets.recommend.families import all_families
@@ -124,14 +125,13 @@ class Champion:
         A family that stands there under the champion's settings is taken as it is, else fitted anew under those.
 
         Raises:
-            LookupError: there is no such family any more.
+            LookupError: there is no such family any more, or not with such settings.
         """
-        if self.settings is None:
+        member = self.member(fitted)
+        if member is None:
             return ensemble.over(fitted, products, as_of, self.learned)
-        there = self._member(fitted)
-        if there.settings.model_dump(mode="json") == self.settings:
-            return there
-        return self._with_settings(there).fit(there.interactions_, products, as_of)
+        there = fitted[self.name]
+        return there if there.settings == member.settings else member.fit(there.interactions_, products, as_of)
 
     def fit(
         self,
@@ -144,22 +144,30 @@ class Champion:
         """This champion as of a day, with as many families as it needs fitted for it.
 
         Raises:
-            LookupError: there is no such family any more.
+            LookupError: there is no such family any more, or not with such settings.
         """
         members = families()
-        if self.settings is not None:
-            return self._with_settings(self._member(members)).fit(interactions, products, as_of)
+        member = self.member(members)
+        if member is not None:
+            return member.fit(interactions, products, as_of)
         fitted = {name: model.fit(interactions, products, as_of) for name, model in members.items()}
         return ensemble.over(fitted, products, as_of, self.learned)
 
-    def _member(self, members: Mapping[str, Recommender]) -> Recommender:
+    def member(self, members: Mapping[str, Recommender]) -> Recommender | None:
+        """A copy, under this champion's settings, of the member of a family that it is; None for the ensemble.
+
+        Raises:
+            LookupError: there is no such family any more, or not with such settings.
+        """
+        if self.settings is None:
+            return None
         if self.name not in members:
             raise LookupError(f"no family has a member {self.name}: a challenge finds another champion")
-        return members[self.name]
-
-    def _with_settings(self, member: Recommender) -> Recommender:
-        own = copy(member)
-        own.settings = type(member.settings).model_validate(self.settings)
+        own = copy(members[self.name])
+        try:
+            own.settings = type(own.settings).model_validate(self.settings)
+        except ValidationError as error:
+            raise LookupError(f"{self.name} has other settings by now: a challenge finds another champion") from error
         return own
 
     def files(self) -> dict[str, bytes]:

@@ -3,7 +3,7 @@
 import datetime as dt
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -255,8 +255,11 @@ def test_a_champion_that_has_seen_the_window_is_not_judged_there(sources: Source
     assert "has seen days of the window" in found.why
 
 
-def test_a_champion_of_a_family_that_is_gone_is_none(sources: Sources, lines: pl.DataFrame) -> None:
-    gone = Champion("gone", AS_OF, AS_OF - 42 * DAY, AS_OF - 14 * DAY, {})
+@pytest.mark.parametrize(("name", "chosen"), [("gone", {}), ("popularity", {"window_weeks": 8})])
+def test_a_champion_of_a_family_that_is_gone_or_has_other_settings_is_none(
+    sources: Sources, lines: pl.DataFrame, name: str, chosen: dict[str, int]
+) -> None:
+    gone = Champion(name, AS_OF, AS_OF - 42 * DAY, AS_OF - 14 * DAY, chosen)
     found = challenge(sources, AS_OF, SETTINGS, gone, ensemble=Ensemble(lines, 1.0), families=families)
     assert found.champion.name == "hybrid"
 
@@ -307,6 +310,11 @@ def test_a_family_is_shown_under_the_settings_it_was_chosen_with(sources: Source
     assert fitted["decayed_frequency"].settings.half_life_days == 90
     with pytest.raises(LookupError, match="no family has a member gone"):
         Champion("gone", AS_OF, AS_OF, AS_OF, {}).fit(history, catalogue(), AS_OF, Ensemble(lines, 1.0), families)
+    other = Champion("popularity", AS_OF, AS_OF, AS_OF, {"window_weeks": 8})
+    with pytest.raises(LookupError, match="popularity has other settings by now"):
+        other.fit(history, catalogue(), AS_OF, Ensemble(lines, 1.0), families)
+    with pytest.raises(LookupError, match="popularity has other settings by now"):
+        other.over(fitted, catalogue(), AS_OF, Ensemble(lines, 1.0))
 
 
 def test_lists_as_they_are_shown_are_judged_under_the_policy_where_anything_may_be_on_them(
@@ -320,6 +328,34 @@ def test_lists_as_they_are_shown_are_judged_under_the_policy_where_anything_may_
         found.filter(pl.col("cut").is_null(), bucket="all", protocol="A", metric="ndcg@10")["model", "value"].rows()
     )
     assert ndcg["popularity"] < ndcg[SHOWN] <= ndcg["hybrid"]
+
+
+def test_what_is_to_be_had_today_says_nothing_of_lists_of_the_past(sources: Sources, lines: pl.DataFrame) -> None:
+    def shown(products: pl.DataFrame) -> pl.DataFrame:
+        found = rolling_backtest(replace(sources, products=products), AS_OF, settings, ensemble=best, families=families)
+        return found.evaluation.filter(model=SHOWN)
+
+    settings, best = SETTINGS.model_copy(update={"training_windows": 1, "shown": True}), Ensemble(lines, 1.0)
+    delisted = catalogue(p00=False, p01=False, p16=False).filter(~pl.col("product_id").is_in(["p02", "p17", "p18"]))
+    assert shown(delisted).equals(shown(catalogue()))
+
+
+def test_a_family_challenges_a_champion_of_its_name_that_has_other_settings(
+    sources: Sources, lines: pl.DataFrame
+) -> None:
+    def challengers(half_life_days: float) -> set[str]:
+        chosen = FrequencySettings(half_life_days=half_life_days).model_dump(mode="json")
+        champion = Champion("decayed_frequency", AS_OF, AS_OF - 42 * DAY, AS_OF - 14 * DAY, chosen)
+        found = challenge(
+            sources, AS_OF, SETTINGS, champion, ensemble=Ensemble(lines, -1.0), families=two, resamples=20
+        )
+        return {one.challenger for one in found.verdicts}
+
+    def two() -> dict[str, Recommender]:
+        return {name: model for name, model in families().items() if name in ("decayed_frequency", "popularity")}
+
+    assert challengers(90) == {"hybrid", "weighed"}
+    assert challengers(0.01) == {"hybrid", "weighed", "decayed_frequency"}
 
 
 def test_the_hybrid_challenges_with_trees_from_the_windows_before(sources: Sources) -> None:
