@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -47,15 +46,6 @@ METRICS = (*ACCURACY, "precision", "novelty", "repeats")
 """In the order of `measure`, then of `describe`."""
 NEW, NEW_BELOW = "new", 3
 """The bucket, beside their own, of customers who had fewer day-baskets than this before the cut."""
-
-
-@runtime_checkable
-class RanksNew(Protocol):
-    """A model with a ranking of its own for lists of nothing but what the customer never bought."""
-
-    def score_new(self, rows: Indices) -> Scores:
-        """As `Recommender.score`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -149,16 +139,14 @@ def of_some(wanted: Mapping[str, Targets], most: int, seed: int = 0) -> dict[str
 def lists(model: Recommender, rows: Indices, k: int = 10) -> dict[str, Indices]:
     """Columns of the products a model ranks first for some matrix rows, per protocol; -1 where a list ends early.
 
-    The lists of protocol C are ranked among what the customer never bought; a model that ranks those by themselves
-    (`score_new`) is asked for that.
+    The lists of protocol C are ranked among what the customer never bought.
     """
     own, width = model.interactions_.counts(), len(model.interactions_.products)
 
     def ranked(_: int, block: Indices) -> tuple[Indices, Indices]:
         scores = model.score(block)
         anything = _named(*top_k(scores, k))
-        fresh = model.score_new(block) if isinstance(model, RanksNew) else scores
-        return anything, _named(*top_k(leave_out(fresh, block, without=own), k))
+        return anything, _named(*top_k(leave_out(scores, block, without=own), k))
 
     found = [*over_blocks(ranked, rows, block_size(width))]
     if not found:
@@ -276,7 +264,8 @@ def figures(judged: Sequence[Judged], k: int = 10, resamples: int = 200, seed: i
     Over several origins a customer is drawn with all their lists, and coverage is the mean of the origins'.
 
     Args:
-        judged: one or several origins; a model counts where it was judged.
+        judged: one or several origins; over all together stand only models that were judged at each, under a protocol
+            they were judged under at each, as others would have been asked of other customers.
         k: length of the lists.
         resamples: bootstrap resamples of the customers; models share them, so that their intervals are comparable.
         seed: of those resamples.
@@ -361,10 +350,11 @@ def _figures(cut: date | None, judged: Sequence[Judged], k: int, resamples: int,
     for group, member in _groups(together).items():
         customers = together.filter(member)["customer_id"].rank("dense").to_numpy().astype(np.int64) - 1
         for protocol in PROTOCOLS:
-            models = sorted({name for one in judged for name, of in one.values.items() if protocol in of})
+            everywhere = [{name for name, of in one.values.items() if protocol in of} for one in judged]
+            models = sorted(set.intersection(*everywhere))
             if not models:
                 continue
-            values = np.hstack([np.vstack([_of(one, name, protocol) for one in judged]) for name in models])[member]
+            values = np.hstack([np.vstack([one.values[name][protocol] for one in judged]) for name in models])[member]
             if np.isnan(values).all():
                 continue
             intervals = np.column_stack(mean_interval(values, resamples, seed, customers))
@@ -373,18 +363,10 @@ def _figures(cut: date | None, judged: Sequence[Judged], k: int, resamples: int,
                 for metric, interval in zip(METRICS, of, strict=True):
                     if not np.isnan(interval[0]):
                         rows.append({**label, "metric": f"{metric}@{k}", **dict(zip(INTERVAL, interval, strict=True))})
-                covered = [
-                    one.covered[model][protocol][group]
-                    for one in judged
-                    if model in one.covered and group in one.covered[model].get(protocol, {})
-                ]
-                rows.append({**label, "metric": f"coverage@{k}", "value": float(np.mean(covered))})
+                covered = [of[group] for of in (one.covered[model][protocol] for one in judged) if group in of]
+                if covered:
+                    rows.append({**label, "metric": f"coverage@{k}", "value": float(np.mean(covered))})
     return pl.DataFrame(rows, schema={name: dtype for name, dtype in EVALUATION.items() if name != "as_of"})
-
-
-def _of(judged: Judged, model: str, protocol: str) -> NDArray[np.float64]:
-    nothing = np.full((judged.customers.height, len(METRICS)), np.nan)
-    return judged.values.get(model, {}).get(protocol, nothing)
 
 
 def _aligned(ranked: Indices, rows: Indices, wanted: Targets, history: Interactions, k: int) -> NDArray[np.float64]:

@@ -99,19 +99,6 @@ def test_the_interval_holds_the_mean_and_is_the_same_for_the_same_seed() -> None
     np.testing.assert_array_equal(mean_interval(values, seed=3)[1], low)
 
 
-def test_a_model_with_a_ranking_of_its_own_for_what_is_new_is_asked_for_it(shop: pl.DataFrame) -> None:
-    class Upside(Popularity):
-        def score_new(self, rows: Indices) -> Scores:
-            return -self.score(rows)
-
-    history = interactions(shop, CUT, 2)
-    rows = np.arange(3, dtype=np.int32)
-    plain, upside = (lists(model.fit(history, catalogue(), CUT), rows) for model in (Popularity(), Upside()))
-    assert (plain["A"] == upside["A"]).all()
-    assert not (plain["C"] == upside["C"]).all()
-    assert history.counts().toarray()[rows[:, None], upside["C"]].sum() == 0
-
-
 def test_precision_novelty_and_repeats_are_of_what_is_on_the_list() -> None:
     lines = order_lines([("a", "p", START), ("b", "p", START), ("c", "p", START), ("d", "p", START), ("a", "q", START)])
     history = interactions(lines, CUT, 1)
@@ -209,6 +196,28 @@ def test_a_customer_of_two_origins_counts_in_both_and_is_drawn_once(judged: Judg
     alone = figures([judged], resamples=20).filter(pl.col("cut").is_null())
     for column in ("value", "low", "high"):
         np.testing.assert_allclose(pooled[column].to_numpy(), alone[column].to_numpy())
+
+
+def test_over_origins_stand_only_models_that_were_judged_at_each(judged: Judged) -> None:
+    # Who was new at the first origin, where alone both were judged, is not at the second.
+    customers = judged.customers.with_columns(new=pl.lit(value=False))
+    known = {
+        name: {p: {g: v for g, v in of.items() if g != NEW} for p, of in judged.covered[name].items()}
+        for name in ("popularity",)
+    }
+    later = Judged(CUT + 28 * DAY, customers, {"popularity": judged.values["popularity"]}, known)
+    table = figures([judged, later], resamples=20)
+    models = {cut: set(own["model"]) for (cut,), own in table.group_by("cut")}
+    assert models == {None: {"popularity"}, CUT: {"popularity", "personal_frequency"}, later.cut: {"popularity"}}
+    assert not table["value"].is_nan().any()
+
+
+def test_a_group_without_coverage_has_no_row_of_it(judged: Judged) -> None:
+    unknown = {name: {p: {"all": v["all"]} for p, v in of.items()} for name, of in judged.covered.items()}
+    table = figures([Judged(CUT, judged.customers, judged.values, unknown)], resamples=20)
+    assert table.filter(metric="coverage@10")["bucket"].unique().to_list() == ["all"]
+    assert table.drop_nulls("value").height == table.height
+    assert not table["value"].is_nan().any()
 
 
 def test_models_judged_apart_stand_beside_each_other(judged: Judged, shop: pl.DataFrame, buckets: pl.DataFrame) -> None:
