@@ -77,23 +77,25 @@ def rank(
         model or family), reason; by customer_id and rank.
 
     Raises:
-        ValueError: the model or the rhythm was fitted with purchases of customers who withdrew.
+        ValueError: the model, a fallback or the rhythm was fitted with purchases of customers who withdrew.
     """
     history, cut = model.interactions_, as_of + timedelta(days=1)
     wanted = pl.concat([customers.drop_nulls().cast(pl.String), pl.Series([UNKNOWN])]).unique().sort()
     if withdrawn is not None:
         wanted = wanted.filter(~wanted.is_in(withdrawn.implode()))
-        _refuse(withdrawn, history.customers, *([rhythm.customers] if rhythm else []))
+        fitted = [history.customers, *(one.interactions_.customers for one in fallbacks or ())]
+        _refuse(withdrawn, *fitted, *([rhythm.customers] if rhythm else []))
     if history.products.is_empty():
         return pl.DataFrame(schema=RECOMMENDATIONS)
     policy, rhythm = policy or Policy(), rhythm or learn_rhythm(history, products, cut)
     models = [model, *(fallback_models(history, products, cut) if fallbacks is None else fallbacks)]
+    known = evidence(history, products, cut, context, lift or _lift_of(models))
     ranking = _Ranking(
         models=models,
         allowance=allowance(policy, products, history, rhythm),
-        evidence=evidence(history, products, cut, context, lift or _lift_of(models)),
+        evidence=known,
         purchases=np.bincount(history.rows, minlength=history.shape[0]),
-        looked=np.bincount(history.events.rows, minlength=history.shape[0]) > 0,
+        looked=np.diff(known.looked.indptr) > 0,
         context=context,
         lift=None if lift is None else np.float32(policy.context_weight) * lift.lift(context),
         k=k,
@@ -117,9 +119,24 @@ def fallback_models(history: Interactions, products: pl.DataFrame, as_of: date) 
     return [model.fit(history, products, as_of) for model in (*content, Trending())]
 
 
-def short_lists(lists: pl.DataFrame, k: int = 10) -> pl.DataFrame:
-    """Customers whose list ends before `k`, as no more may be shown: customer_id, products; by customer_id."""
+def short_lists(lists: pl.DataFrame, k: int = 10, customers: pl.Series | None = None) -> pl.DataFrame:
+    """Customers whose list ends before `k`, as no more may be shown.
+
+    Args:
+        lists: customer_id, a row a product; of one day.
+        k: length of a full list.
+        customers: customer_ids who should have a list: one without any row has 0 products. Without it, who has no row
+            is not counted.
+
+    Returns:
+        customer_id, products (how many); by customer_id.
+    """
     length = lists.group_by("customer_id").agg(products=pl.len().cast(pl.Int64))
+    if customers is not None:
+        asked = customers.drop_nulls().cast(pl.String).unique().alias("customer_id").to_frame()
+        length = asked.join(length, on="customer_id", how="full", coalesce=True).with_columns(
+            pl.col("products").fill_null(0)
+        )
     return length.filter(pl.col("products") < k).sort("customer_id")
 
 
@@ -134,7 +151,7 @@ class _Ranking:
     purchases: NDArray[np.int64]
     """Day-baskets of each row."""
     looked: NDArray[np.bool_]
-    """Who looked at a product."""
+    """Who looked at a product, in the evidence."""
     context: Context
     lift: NDArray[np.float32] | None
     """What the moment adds to the log-odds of each product; None leaves the moment to the model."""
@@ -210,7 +227,7 @@ def _below(scores: Scores, further: Scores) -> Scores:
 
 
 def _refuse(withdrawn: pl.Series, *fitted: pl.Series) -> None:
-    used = sum(int(customers.is_in(withdrawn.implode()).sum()) for customers in fitted)
+    used = int(pl.concat([customers.cast(pl.String) for customers in fitted]).unique().is_in(withdrawn.implode()).sum())
     if used:
         raise ValueError(
             f"{used} customers who withdrew their consent are among the purchases: leave them out (`interactions`)"

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from cer_assets.recommend.context import DAYPARTS, Context, ContextLift
 from cer_assets.recommend.families.popularity import buyers
-from cer_assets.recommend.interactions import EPOCH, Interactions, days_since_epoch
+from cer_assets.recommend.interactions import EPOCH, EVENT_KINDS, Interactions, days_since_epoch
 from cer_assets.recommend.model import Explanation, Indices, Voice
 
 OFTEN = 3
@@ -22,6 +22,9 @@ LATELY = 56
 DROVE = 0.1
 """Log ratio from which a product is said to be bought more often in the moment of the list."""
 WEEKDAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
+LOOKING = ("view", "search", "cart", "email_click")
+"""Kinds of events in which a customer looked at the product, as only those that name one are known; whoever opened an
+email may have seen none of the products in it."""
 NAMED_BY = ("title", "type", "category")
 """Catalogue columns a product is called by, the first that is known."""
 
@@ -44,7 +47,8 @@ class Evidence:
     last_day: sparse.csr_matrix
     """The last of them."""
     looked: sparse.csr_matrix
-    """The last day each row looked at each product without buying it there and then."""
+    """The last day with an event of LOOKING of each row and product, whether or not it was bought, in days since
+    1970-01-01."""
     buyers: NDArray[np.int64]
     """Customers of each product."""
     buyers_lately: NDArray[np.int64]
@@ -227,11 +231,10 @@ def _first_day(interactions: Interactions) -> sparse.csr_matrix:
 
 def _last_look(interactions: Interactions) -> sparse.csr_matrix:
     seen = interactions.events
-    last = np.append((seen.rows[1:] != seen.rows[:-1]) | (seen.columns[1:] != seen.columns[:-1]), True)[
-        : len(seen.rows)
-    ]
-    days = seen.days[last].astype(np.float32)
-    return sparse.csr_matrix((days, (seen.rows[last], seen.columns[last])), shape=interactions.shape)
+    looking = np.isin(seen.kinds, [EVENT_KINDS.index(kind) for kind in LOOKING])
+    rows, columns, days = seen.rows[looking], seen.columns[looking], seen.days[looking]
+    last = np.append((rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1]), True)[: len(rows)]
+    return sparse.csr_matrix((days[last].astype(np.float32), (rows[last], columns[last])), shape=interactions.shape)
 
 
 def _at(matrix: sparse.csr_matrix, rows: Indices, columns: Indices) -> NDArray[np.int64]:

@@ -137,6 +137,21 @@ def test_who_looked_but_never_bought_is_shown_what_is_like_it_then_what_is_trend
     assert own.height == 10
 
 
+def test_who_only_opened_an_email_is_not_said_to_have_looked(shop: pl.DataFrame) -> None:
+    events = pl.DataFrame(
+        {
+            "customer_id": ["reader"],
+            "product_id": ["p03"],
+            "kind": ["email_open"],
+            "occurred_at": [dt.datetime(2024, 3, 30)],
+        }
+    )
+    history = interactions(shop, CUT, 2, events=events)
+    lists = rank(Als(SMALL).fit(history, catalogue(), CUT), pl.Series(["reader"]), catalogue(), LAST, k=30)
+    assert "p03" in of("reader", lists)["product_id"]
+    assert of("reader", lists).drop("customer_id").equals(of(UNKNOWN, lists).drop("customer_id"))
+
+
 def test_where_a_model_says_too_little_others_follow_below_it(lines: pl.DataFrame) -> None:
     class Terse(Popularity):
         def score(self, rows: np.ndarray, context: Context | None = None) -> np.ndarray:
@@ -169,6 +184,12 @@ def test_a_model_or_a_rhythm_of_who_withdrew_is_refused(lines: pl.DataFrame, fre
     rhythm = learn_rhythm(frequency.interactions_, catalogue(), CUT)
     with pytest.raises(ValueError, match="withdrew"):
         rank(without, EVERYONE, catalogue(), LAST, withdrawn, rhythm=rhythm)
+    trending = Trending().fit(frequency.interactions_, catalogue(), CUT)
+    with pytest.raises(ValueError, match="1 customers who withdrew"):
+        rank(without, EVERYONE, catalogue(), LAST, withdrawn, rhythm=rhythm, fallbacks=[trending])
+    own = learn_rhythm(without.interactions_, catalogue(), CUT)
+    with pytest.raises(ValueError, match="withdrew"):
+        rank(without, EVERYONE, catalogue(), LAST, withdrawn, rhythm=own, fallbacks=[trending])
 
 
 def test_what_cannot_be_bought_is_on_no_list(als: Recommender) -> None:
@@ -184,6 +205,14 @@ def test_a_list_is_short_rather_than_filled_up_and_says_so(als: Recommender) -> 
     assert lists.group_by("customer_id").len()["len"].to_list() == [4, 4]
     assert short_lists(lists).rows() == [("c99", 4), (UNKNOWN, 4)]
     assert short_lists(lists, 4).is_empty()
+
+
+def test_who_has_no_list_at_all_has_a_short_one(als: Recommender) -> None:
+    lists = rank(als, pl.Series(["c99"]), catalogue().head(4), LAST)
+    asked = pl.Series(["none", "c99", "none", None])
+    assert short_lists(lists, 4, asked).rows() == [("none", 0)]
+    assert short_lists(lists, 5, asked).rows() == [("c99", 4), ("none", 0), (UNKNOWN, 4)]
+    assert short_lists(lists.clear(), 5, asked).rows() == [("c99", 0), ("none", 0)]
 
 
 def test_a_stranger_is_shown_nothing_that_nobody_bought_lately() -> None:

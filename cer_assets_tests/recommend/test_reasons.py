@@ -95,6 +95,24 @@ def test_what_was_looked_at_is_not_said_to_be_bought(history: Interactions) -> N
     assert sentence(history, "looker", "jam", Voice.CONTENT) == "You looked at it on 2024-03-20"
 
 
+def test_an_email_that_was_opened_is_no_look_at_what_is_in_it() -> None:
+    bought = order_lines([("c0", "jam", START), ("c0", "tea", START)])
+    kinds = ["email_open", "email_click", "search", "email_open"]
+    events = pl.DataFrame(
+        {
+            "customer_id": ["reader", "clicker", "clicker", "clicker"],
+            "product_id": ["jam", "jam", "tea", "tea"],
+            "kind": kinds,
+            "occurred_at": [dt.datetime(2024, 3, day, 9) for day in (20, 20, 21, 22)],
+        }
+    )
+    history = interactions(bought, CUT, 1, events=events)
+    assert sentence(history, "reader", "jam", Voice.CONTENT) == "Bought by a customer"
+    assert sentence(history, "reader", "tea", Voice.CONTENT, "jam") == "Bought by a customer"
+    assert sentence(history, "clicker", "jam", Voice.CONTENT) == "You looked at it on 2024-03-20"
+    assert sentence(history, "clicker", "tea", Voice.CONTENT) == "You looked at it on 2024-03-21"
+
+
 def test_what_the_customer_neither_bought_nor_looked_at_stands_behind_nothing(history: Interactions) -> None:
     assert (
         sentence(history, "c0", "bread", Voice.LIKENESS, "milk") == "Bought by customers whose baskets are like yours"
