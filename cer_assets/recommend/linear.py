@@ -35,11 +35,17 @@ class LinearRecommender(Recommender):
     """What everyone's score begins with."""
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
-        """What the customer's purchases say; -inf for rows without any, and for products beyond the bound."""
-        own = self.weights_[rows]
+        """What the customer's purchases say.
+
+        -inf for rows of whose purchases no product says anything, for products of which neither they nor the intercept
+        do, and for products beyond the bound.
+        """
         scores = np.full((len(rows), len(self.interactions_.products)), -np.inf, np.float32)
-        scores[:, self.columns_] = own @ self.coefficients_ + self.intercept_
-        scores[np.diff(own.indptr) == 0] = -np.inf
+        said = self.weights_[rows] @ self.coefficients_
+        unsaid = said == 0
+        said += self.intercept_
+        said[unsaid & ((self.intercept_ == 0) | unsaid.all(axis=1, keepdims=True))] = -np.inf
+        scores[:, self.columns_] = said
         return scores
 
     def behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:

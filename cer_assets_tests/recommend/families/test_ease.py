@@ -44,11 +44,21 @@ def test_of_products_beyond_the_bound_it_says_nothing(shop: pl.DataFrame) -> Non
     history = interactions(shop, CUT, 2)
     model = Ease(EaseSettings(max_products=10)).fit(history, NOTHING, CUT)
     said = np.isfinite(model.score(np.arange(3, dtype=np.int32)))
-    assert np.flatnonzero(said.all(axis=0)).tolist() == most_bought(history, 10).tolist()
+    assert np.flatnonzero(said.any(axis=0)).tolist() == most_bought(history, 10).tolist()
     assert not said[:, np.setdiff1d(np.arange(30), model.columns_)].any()
     assert np.isneginf(model.score(np.array([-1], np.int32))).all()
     days = np.bincount(history.columns, minlength=30)
     assert days[model.columns_].min() >= np.delete(days, model.columns_).max()
+
+
+def test_of_what_nothing_bought_speaks_for_or_against_it_says_nothing() -> None:
+    bought = [(f"x{n}", product, START) for n in range(5) for product in ("tea", "jam")]
+    bought += [(f"y{n}", product, START) for n in range(5) for product in ("nails", "wood")]
+    history = interactions(order_lines([*bought, ("alone", "lamp", START)]), CUT, 1)
+    model = Ease().fit(history, NOTHING, CUT)
+    scores = model.score(history.row_of(pl.Series(["x0", "alone"])))
+    assert np.isfinite(scores[0]).tolist() == history.products.is_in(["tea", "jam"]).to_list()
+    assert np.isneginf(scores[1]).all()
 
 
 def test_the_product_behind_has_the_largest_part_in_the_score(shop: pl.DataFrame) -> None:

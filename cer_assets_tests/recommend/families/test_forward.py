@@ -34,9 +34,20 @@ def test_it_learns_what_comes_after_not_what_came_before() -> None:
     scores = model.score(history.row_of(pl.Series(["parent", "former"])))
     nappies, toys = history.column_of(pl.Series(["nappies", "toys"]))
     assert scores[0, toys] > 0.3
-    assert abs(scores[1, nappies]) < 1e-6
+    assert np.isneginf(scores[1, nappies])
     parent = history.row_of(pl.Series(["parent"]))
     assert model.behind(parent, np.array([[toys]], np.int32), np.arange(4)).tolist() == [[nappies]]
+
+
+@pytest.mark.parametrize("intercept", [0, 1])
+def test_of_who_bought_nothing_it_has_seen_followed_it_says_nothing(intercept: int) -> None:
+    late = CUT - 10 * DAY
+    taught = [(f"x{n}", product, day) for n in range(20) for product, day in (("nappies", START), ("toys", late))]
+    history = interactions(order_lines([*taught, ("newcomer", "novelty", late)]), CUT, 1)
+    model = Forward(ForwardSettings(intercept=intercept)).fit(history, NOTHING, CUT)
+    assert np.isneginf(model.score(history.row_of(pl.Series(["newcomer"])))).all()
+    toys = history.column_of(pl.Series(["toys"]))
+    assert np.isfinite(model.score(history.row_of(pl.Series(["x0"])))[:, toys]).all()
 
 
 def test_without_a_time_before_the_window_it_says_nothing() -> None:
