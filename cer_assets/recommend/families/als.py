@@ -34,7 +34,7 @@ class AlsSettings(Settings):
 
     factors: int = Field(default=128, ge=1)
     """Length of a factor."""
-    regularization: float = Field(default=0.75, ge=0)
+    regularization: float = Field(default=0.75, gt=0)
     """Weight of the squared length of the factors, in units of `noise`: one figure suits many customers or few, of
     many purchases or few. Above 1 little is left but what is popular."""
     alpha: float = Field(default=1.0, gt=0)
@@ -65,7 +65,8 @@ class Als(Recommender):
     def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
         """Learn item factors from everything bought before `as_of`, then score the same customers."""
         seen = np.unique(interactions.columns)
-        confidence = self._confidence(interactions, as_of)[:-1][:, seen]
+        # Who only looked is no example of anything: without a purchase a row would but raise the noise.
+        confidence = self._confidence(interactions, as_of)[np.unique(interactions.rows)][:, seen]
         self.as_of_ = as_of
         self.products_ = interactions.products.gather(seen)
         self.regularization_ = float(self.settings.regularization * noise(confidence))
@@ -78,7 +79,7 @@ class Als(Recommender):
     def apply(self, interactions: Interactions, as_of: date, audience: NDArray[np.bool_] | None = None) -> Self:
         """Score these customers and products from now on, with the item factors already learned.
 
-        Products the model never saw score -inf.
+        Products the model never saw score -inf, and so does everything for who bought nothing else.
 
         Args:
             interactions: what was bought.
@@ -92,16 +93,16 @@ class Als(Recommender):
         self.factors_[column[known]] = self.item_factors_[known]
         self.unknown_ = np.setdiff1d(np.arange(len(interactions.products)), column[known])
         self.confidence_ = self._confidence(interactions, as_of)
-        bought = np.diff(self.confidence_.indptr) > 0
+        # A purchase of what has no factor says nothing, and without any learned there is no equation to solve.
+        bought = self.confidence_ @ np.asarray(self.factors_.any(axis=1), np.float32) > 0
         mine = np.flatnonzero(bought if audience is None else bought & audience)
-        self.silent_ = np.ones(len(bought), bool)
-        self.silent_[mine] = False
         self.customer_factors_ = np.zeros((len(bought), self.settings.factors), np.float32)
         self.customer_factors_[mine] = self._solved_for(self.confidence_[mine])
+        self.silent_ = ~np.asarray(self.customer_factors_.any(axis=1))
         return self
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
-        """Predicted preference, about 0 to 1; -inf for whole rows without a purchase and for products never seen."""
+        """Predicted preference, about 0 to 1; -inf for products never seen, and for rows that bought no other."""
         with one_blas_thread():
             scores = self.customer_factors_[rows] @ self.factors_.T
         scores[self.silent_[rows]] = -np.inf
@@ -259,7 +260,7 @@ class AlsByBucket(Recommender):
         return {**super().card(), "buckets": {bucket: model.card() for bucket, model in self.models_.items()}}
 
     def _train(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> dict[str, Als]:
-        names = sorted({name for name in self.bucket_ if name is not None})
+        names = pl.Series(self.bucket_, dtype=pl.String).drop_nulls().unique().sort()
         own = {name: interactions.of(interactions.customers.filter(self.bucket_[:-1] == name)) for name in names}
         return {b: Als(self.settings).fit(bought, products, as_of) for b, bought in own.items() if len(bought.rows)}
 

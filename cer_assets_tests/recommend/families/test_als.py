@@ -1,6 +1,8 @@
 """Matrix factorisation: its loss, its regularisation in the data's own units, whom it serves, what it remembers."""
 
+import datetime as dt
 import json
+from copy import copy
 
 import numpy as np
 import polars as pl
@@ -9,13 +11,14 @@ from implicit.cpu.als import AlternatingLeastSquares, calculate_loss
 from numpy.typing import NDArray
 from scipy import sparse
 
-from cer_assets.recommend import Als, AlsByBucket, Interactions, interactions
+from cer_assets.recommend import Als, AlsByBucket, AlsSettings, Interactions, interactions
 from cer_assets.recommend.families import als
 from cer_assets.recommend.families.als import largest_entries, noise
 from cer_assets.recommend.topk import one_blas_thread, top_k
-from cer_assets_tests.recommend.conftest import CUSTOMERS, CUT, PRODUCTS, SMALL, catalogue, order_lines
+from cer_assets_tests.recommend.conftest import CUSTOMERS, CUT, PRODUCTS, SMALL, START, catalogue, order_lines
 
 ROWS = np.arange(CUSTOMERS, dtype=np.int32)
+LOOKED = dt.datetime(2024, 3, 30, 9)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +99,29 @@ def test_a_product_never_seen_is_not_among_the_best(shop: pl.DataFrame) -> None:
     columns, scores = placed.best(ROWS, PRODUCTS)
     assert not (columns[np.isfinite(scores)] == 0).any()
     assert np.isfinite(scores).sum(axis=1).tolist() == [PRODUCTS - 1] * CUSTOMERS
+
+
+def test_of_who_bought_only_what_it_never_saw_it_says_nothing(shop: pl.DataFrame, model: Als) -> None:
+    unseen = order_lines([("early", "unseen", START), ("early", "also unseen", START)])
+    later = interactions(pl.concat([shop, unseen]), CUT, 1)
+    row = later.row_of(pl.Series(["early"]))
+    for learned in (model, Als(SMALL).fit(interactions(order_lines([]), CUT, 1), catalogue(), CUT)):
+        placed = copy(learned).apply(later, CUT)
+        assert np.isneginf(placed.score(row)).all()
+        assert np.isneginf(placed.best(row, 5)[1]).all()
+
+
+def test_who_only_looked_teaches_it_nothing(shop: pl.DataFrame) -> None:
+    looked = [{"customer_id": f"v{n}", "product_id": "p03", "kind": "view", "occurred_at": LOOKED} for n in range(50)]
+    visited = interactions(shop, CUT, 2, events=pl.DataFrame(looked))
+    bought = interactions(shop, CUT, 2)
+    assert len(visited.customers) == len(bought.customers) + 50
+    assert Als(SMALL).fit(visited, catalogue(), CUT).files() == Als(SMALL).fit(bought, catalogue(), CUT).files()
+
+
+def test_without_regularisation_there_may_be_no_solution_and_it_is_refused() -> None:
+    with pytest.raises(ValueError, match="regularization"):
+        AlsSettings(regularization=0)
 
 
 def test_behind_a_recommendation_stands_a_favourite_of_the_same_taste(model: Als, history: Interactions) -> None:
