@@ -21,7 +21,8 @@ class UserNeighboursSettings(Settings):
     neighbours: int = Field(default=60, ge=1)
     """Customers who count."""
     idf_power: float = Field(default=0.25, ge=0)
-    """0: all products tell alike who is like whom; 1: times the log of customers over buyers of the product."""
+    """0: all products tell alike who is like whom; 1: times the log of customers with any purchase over those
+    of the product."""
     pool: int = Field(default=20_000, ge=1)
     """Customers who may be neighbours, those of most purchases first: they are who has most to say, and the time to
     score a row grows with them."""
@@ -53,7 +54,8 @@ class UserNeighbours(Recommender):
         settings = self.settings
         described = weighted(interactions, as_of, settings.half_life_days)
         buyers = np.bincount(described.indices, minlength=described.shape[1])
-        idf = np.log(max(len(interactions.customers), 1) / np.maximum(buyers, 1)) ** settings.idf_power
+        customers = np.count_nonzero(np.diff(described.indptr))
+        idf = np.log(max(customers, 1) / np.maximum(buyers, 1)) ** settings.idf_power
         self.described_ = scaled_to_length_one(scale_columns(described, idf))
         purchases = np.bincount(interactions.rows, minlength=len(interactions.customers))
         self.pool_ = np.sort(np.argsort(-purchases, kind="stable")[: settings.pool]).astype(np.int32)

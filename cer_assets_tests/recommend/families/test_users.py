@@ -1,5 +1,7 @@
 """Neighbours of customers: who buys alike recommends the rest of what they buy."""
 
+import datetime as dt
+
 import numpy as np
 import polars as pl
 
@@ -29,6 +31,15 @@ def test_a_rare_product_in_common_says_more_than_one_that_all_buy() -> None:
     assert not model.described_[:, history.column_of(pl.Series(["milk"]))].data.any()
     nearest = model.neighbours(history.row_of(pl.Series(["me"])))
     assert nearest.indices.tolist() == history.row_of(pl.Series(["near"])).tolist()
+
+
+def test_who_only_looked_makes_no_product_rarer(shop: pl.DataFrame) -> None:
+    looked = {"product_id": "p03", "kind": "view", "occurred_at": dt.datetime(2024, 3, 30, 9)}
+    events = pl.DataFrame([{"customer_id": f"v{number}", **looked} for number in range(50)])
+    bought, visited = interactions(shop, CUT, 2), interactions(shop, CUT, 2, events=events)
+    assert len(visited.customers) == len(bought.customers) + 50
+    described = [UserNeighbours(ONE).fit(history, NOTHING, CUT).described_ for history in (bought, visited)]
+    np.testing.assert_array_equal(described[0].data, described[1].data)
 
 
 def test_nobody_is_their_own_neighbour(shop: pl.DataFrame) -> None:
