@@ -194,6 +194,8 @@ def describe(ranked: Indices, wanted: Targets, history: Interactions, k: int) ->
         history: what the models were fitted with.
         k: length of a list that is full.
     """
+    if not len(ranked):
+        return np.empty((0, 3))
     bought = history.counts()
     named = ranked >= 0
     columns = np.maximum(ranked, 0)

@@ -187,6 +187,7 @@ PLANTED: list[tuple[str, str, str, Change]] = [
     ),
     ("recommend/recommendations", "nobody_who_withdrew", "raw.consents", everybody_withdraws),
     ("recommend/recommendations", "every_product_has_a_reason", "recommend.recommendations", with_text("reason", "")),
+    ("recommend/moments", "every_moment_has_a_list", "recommend.moments", lambda f: f.filter(pl.col("weekday") < 7)),
     ("recommend/leaks", "nothing_was_known_before", "recommend.leaks", with_a_leak),
     ("recommend/recommendations", "no_product_twice", "recommend.recommendations", first_row_again),
     ("recommend/recommendations", "nearly_everyone_has_a_list", "recommend.recommendations", lambda f: f.head(20)),

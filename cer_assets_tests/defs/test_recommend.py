@@ -91,9 +91,12 @@ def run(project: dg.Definitions, instance: dg.DagsterInstance, home: Home, names
     definitions.resolve_job_def("some").execute_in_process(instance=instance, run_config={"ops": asked}, tags=tags)
 
 
-def challenged(project: dg.Definitions, instance: dg.DagsterInstance, home: Home, skill: float) -> dict[str, Any]:
+def challenged(
+    project: dg.Definitions, instance: dg.DagsterInstance, home: Home, skill: float, every_days: int = 0
+) -> dict[str, Any]:
     """The decision after a challenger of some skill."""
     Skill.now = skill
+    CHALLENGE["every_days"] = every_days
     run(
         project,
         instance,
@@ -133,10 +136,44 @@ def test_only_a_better_challenger_makes_the_lists_and_a_rollback_brings_the_form
     assert listed(project, instance, home, SECOND).equals(of_the_first)
 
     assert challenged(project, instance, home, 1.0)["promoted"]
-    assert home.models.champion(MODEL) != champion
+    better = home.models.champion(MODEL)
+    assert better != champion
     assert not listed(project, instance, home, SECOND).equals(of_the_first)
+
+    # Once more on the same purchases: nothing is judged again, and who was promoted stays.
+    decided = home.read("recommend.decisions")
+    challenged(project, instance, home, -1.0, every_days=28)
+    assert home.models.champion(MODEL) == better
+    assert home.read("recommend.decisions").equals(decided)
+
+    # A run that was killed before its decision was written is done again, and ends as it would have.
+    home.lake.publish("recommend.decisions", decided.clear(), partition_by="as_of", keys=[SECOND])
+    challenged(project, instance, home, 1.0, every_days=28)
+    assert home.models.champion(MODEL) == better
+    assert home.read("recommend.decisions").sort("as_of", "challenger").equals(decided.sort("as_of", "challenger"))
 
     back = dg.Definitions(jobs=[rollback], resources=resources(home.root)).resolve_job_def("rollback")
     assert back.execute_in_process(instance=instance).success
     assert home.models.champion(MODEL) == champion
     assert listed(project, instance, home, SECOND).equals(of_the_first)
+
+
+@pytest.mark.parametrize(("customers", "days"), [(CUSTOMERS, 10), (6, 60)])
+def test_a_shop_with_too_little_to_judge_by_still_has_lists(
+    project: dg.Definitions,
+    instance: dg.DagsterInstance,
+    empty_home: Home,
+    purchases: pl.DataFrame,
+    customers: int,
+    days: int,
+) -> None:
+    few = purchases.filter(
+        pl.col("customer_id") < f"c{customers:02}", pl.col("ordered_on") > FIRST - dt.timedelta(days=days)
+    )
+    known(empty_home, few, FIRST)
+    Skill.now = 1.0
+    stretch = {"dagster/asset_partition_range_start": "all", "dagster/asset_partition_range_end": "low"}
+    run(project, instance, empty_home, MODELS, **stretch)
+    decided = empty_home.read("recommend.decisions")
+    assert decided.select("promoted").to_series().to_list() == [False] * decided.height
+    assert listed(project, instance, empty_home, FIRST).height > 0

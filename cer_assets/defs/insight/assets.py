@@ -32,7 +32,7 @@ WINDOW_DAYS = 28
     },
     ins={"order_lines": read("customer/order_lines")},
     kinds=("implicit",),
-    code=("recommend",),
+    code=("recommend", "predict"),
 )
 def resolution(home: Home, order_lines: pl.DataFrame) -> dg.Output[pl.DataFrame]:
     """What resolution buys: error of RFM and quality of recommendations for records, for customers, and for the truth.

@@ -25,6 +25,7 @@ from cer_assets.recommend import (
 from cer_assets.recommend.champion import HybridEnsemble
 from cer_assets.recommend.context import DAYPARTS
 from cer_assets.recommend.families.together import pairs
+from cer_assets.recommend.reasons import named
 
 _LISTED = {
     "rank": "Place in the list, from 1.",
@@ -77,7 +78,6 @@ class Lists(dg.Config):
     | {
         "customers": reads_itself("identity/customers"),
         "value_buckets": same_day("value/buckets"),
-        "als": reads_itself("recommend/als"),
         "model": reads_itself("recommend/model"),
     },
     daily=True,
@@ -93,7 +93,9 @@ def recommendations(
     """
     shop, champion = Shop.read(home), live(home)
     if champion is None:
-        raise dg.Failure("recommend/model has no champion: materialize it first", allow_retries=False)
+        raise dg.Failure(
+            "recommend/model has no champion that this code can read: materialize it first", allow_retries=False
+        )
     customers = home.lake.scan("identity.customers").select("customer_id").collect()["customer_id"]
     lists: list[pl.DataFrame] = []
     for day in as_days(context.partition_keys):
@@ -113,18 +115,21 @@ def recommendations(
                 k=config.products,
             )
         )
-    frame = pl.concat(lists)
-    known = frame.filter(pl.col("customer_id") != UNKNOWN)
+    newest, asked = lists[-1], customers.filter(~customers.is_in(shop.withdrawn.implode()))
+    known = newest.filter(pl.col("customer_id") != UNKNOWN)
     sources = known.group_by("source").agg(pl.len().alias("rows"), pl.col("customer_id").n_unique().alias("customers"))
-    examples = frame.sort("source", "rank", "customer_id").group_by("source", maintain_order=True).head(3)
+    different = newest.sort("rank", "customer_id").unique(["source", "product_id"], keep="first", maintain_order=True)
+    examples = different.sort("source", "rank", "customer_id").group_by("source", maintain_order=True).head(3)
+    examples = examples.with_columns(title=named(shop.products, examples["product_id"]))
     return dg.Output(
-        frame,
+        pl.concat(lists),
         metadata={
             "champion": champion.champion.name,
+            "day": str(newest["as_of"].max()),
             "by source": table(sources.sort("rows", "source", descending=[True, False])),
-            "examples": table(examples.select("source", "rank", "product_id", "reason")),
-            "different products": frame["product_id"].n_unique(),
-            "short lists": short_lists(frame, config.products).height,
+            "examples": table(examples.select("source", "rank", "title", "reason")),
+            "different products": newest["product_id"].n_unique(),
+            "short lists": short_lists(newest, config.products, asked).height,
             "left out for want of consent": len(shop.withdrawn),
         },
     )
@@ -199,9 +204,9 @@ def bought_together(config: Lists, home: Home) -> dg.Output[pl.DataFrame]:
     """Of each product the ones that meet it in baskets more often than chance would have it."""
     shop, cut = _newest(home)
     found = pairs(shop.before(cut, config.min_customers))
-    named = shop.products.select("product_id", pl.coalesce("title", "type", "product_id").alias("title"))
-    shown = found.sort("baskets", descending=True).head(20).join(named, on="product_id")
-    shown = shown.join(named.rename({"product_id": "with_product_id", "title": "with"}), on="with_product_id")
+    shown = found.sort("baskets", "product_id", "with_product_id", descending=[True, False, False]).head(20)
+    titles = {"title": "product_id", "with": "with_product_id"}
+    shown = shown.with_columns(**{name: named(shop.products, shown[of]) for name, of in titles.items()})
     return dg.Output(found, metadata={"most baskets": table(shown.select("title", "with", "baskets", "lift"))})
 
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,9 @@ DECISIONS = {
     "high": pl.Float64,
 }
 """Columns of `recommend.decisions`."""
+ROLLBACK = "rollback"
+
+logger = logging.getLogger(__name__)
 COMPONENTS = "components.json"
 """The file of a champion that names the stored ALS models its lists are made with, and the champion it was judged
 against: the same champion makes the same lists whatever was trained since."""
@@ -77,7 +81,7 @@ def als(context: dg.AssetExecutionContext, config: AlsTraining, home: Home) -> d
 
     A model is kept from day to day until it is four weeks old, its code has changed, or someone has withdrawn a consent
     since: customers are placed by their own purchases of today each time lists are made. Who withdrew their consent to
-    personalisation is not in it.
+    personalisation is not in it. A champion goes on with the models it was promoted with; a challenger takes these.
     """
     newest = _newest_buckets(home)
     cut = morning_after(newest["as_of"].max())
@@ -104,7 +108,7 @@ def als(context: dg.AssetExecutionContext, config: AlsTraining, home: Home) -> d
             trained[name], customers[name] = Als().fit(own, shop.products, cut), len(own.customers)
     sizes = pl.DataFrame({"audience": list(customers), "customers": list(customers.values())})
     metadata = {"trained": ", ".join(trained) or "none", "kept": ", ".join(kept) or "none", "trained on": table(sizes)}
-    losses = {name: one.losses_ for name, one in trained.items()}
+    losses = {name: one.losses_ for name, one in (kept | trained).items()}
     return dg.Output(kept | trained, metadata=metadata | ({"loss": picture(loss_chart(losses))} if losses else {}))
 
 
@@ -166,20 +170,35 @@ class Live:
     def families(self, home: Home, withdrawn_on: dt.date | None = None) -> dict[str, Recommender]:
         """All families, ALS with the factors that go with this champion.
 
-        Factors learned before somebody withdrew a consent are not used any more: these families learn anew.
+        Factors learned before somebody withdrew a consent, or by code that stored them otherwise, are not used any
+        more: these families learn anew.
         """
         stored = {audience: home.models.load(_als_name(audience), version) for audience, version in self.als.items()}
-        models = {audience: Als.from_files(files) for audience, files in stored.items()}
+        models = {audience: _readable(files) for audience, files in stored.items()}
+        known = {name: one for name, one in models.items() if one is not None}
         return trained_families(
-            {name: one for name, one in models.items() if withdrawn_on is None or withdrawn_on < one.as_of_}
+            {name: one for name, one in known.items() if withdrawn_on is None or withdrawn_on < one.as_of_}
         )
 
 
+def _readable(files: Mapping[str, bytes]) -> Als | None:
+    try:
+        return Als.from_files(files)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def live(home: Home, version: str | None = None) -> Live | None:
-    """The champion in use, or one of the past."""
+    """The champion in use, or one of the past; None where there is none that this code can read."""
     if version is None and home.models.champion(MODEL) is None:
         return None
-    return Live.from_files(home.models.load(MODEL, version))
+    files = home.models.load(MODEL, version)
+    try:
+        return Live.from_files(files)
+    except (ValueError, KeyError, TypeError) as error:
+        # Its settings are those of other code: it can be neither shown nor judged any more.
+        logger.warning("the stored champion cannot be read by this code: %s", type(error).__name__)
+        return None
 
 
 class Judging(dg.Config):
@@ -217,7 +236,8 @@ _DEPS = (
             columns={
                 "as_of": "The last day that was known.",
                 "cut": "First day that no model saw; null: all cuts together.",
-                "model": "The recommender; `champion` is the one in use before this.",
+                "model": "The recommender; `champion` is the one in use before this, `weighed` all families without "
+                "trees, `shown` the best ranking's lists under the policy.",
                 "bucket": "Value bucket of the customers, new (hardly any purchases yet), or all.",
                 "protocol": "A: all bought in the window; B: the first day's basket; C: what was never bought before.",
                 "metric": "ndcg@10, recall@10, map@10, precision@10, coverage@10, novelty@10 (bits) or repeats@10.",
@@ -252,12 +272,12 @@ _DEPS = (
             "recommend/decisions",
             columns={
                 "as_of": "The last day that was known.",
-                "kind": "train: a challenger was judged; evaluate: only the champion was.",
+                "kind": "train: a challenger was judged; evaluate: only the champion; rollback: brought back by hand.",
                 "challenger": "Who challenged; null where nobody did.",
                 "promoted": "Whether the challenger's lists are shown from then on.",
                 "champion": "Whose lists are shown from then on.",
                 "why": "The verdict in a sentence.",
-                "ndcg": "NDCG@10 of the lists shown from then on, on the days nobody had seen.",
+                "ndcg": "NDCG@10 of the model of the lists from then on, before any policy, on days nobody had seen.",
                 "low": "Lower end of its 95 % interval.",
                 "high": "Upper end.",
             },
@@ -289,10 +309,12 @@ def challenge_model(
     version, champion = _champion_before(home, as_of)
     todo = _todo(context, config, home, shop, champion, as_of)
     context.log.info(f"{todo.kind}: {todo.why}")
-    if todo.kind is Kind.NONE and champion is not None:
+    in_use = live(home)
+    if todo.kind is Kind.NONE and in_use is not None:
         empty = {"evaluation": EVALUATION, "leaks": LEAKS, "decisions": DECISIONS}
         tables = {name: pl.DataFrame(schema=schema) for name, schema in empty.items()}
-        yield from _outputs(tables, "", Challenger(champion, passed=True), {"kept": todo.why})
+        newest = _newest_of(home, "recommend.evaluation", EVALUATION)
+        yield from _outputs(tables, "", Challenger(in_use, passed=False), {"kept": todo.why} | _pictures(home, newest))
         return
     purchases = home.lake.scan("value.purchases").collect()
     sources = shop.sources(lambda cut: buckets_as_of(purchases, cut - DAY).select("customer_id", "bucket"))
@@ -303,16 +325,19 @@ def challenge_model(
     if todo.kind is Kind.EVALUATE and champion is not None:
         alone = settings.model_copy(update={"training_windows": 0})
         judged = rolling_backtest(sources, as_of, alone, champion.champion)
-        shown, challenger = champion, Challenger(champion, passed=True)
+        shown, challenger, why = champion, Challenger(champion, passed=False), todo.why
     else:
         outcome = challenge(
             sources, as_of, settings, champion.champion if champion else None, ensemble=HybridEnsemble(config.ranker())
         )
-        judged, verdicts, stored = outcome.backtest, outcome.verdicts, _stored_als(home)
+        judged, verdicts, stored, why = outcome.backtest, outcome.verdicts, _stored_als(home), outcome.why
         shown = Live(outcome.champion, stored, version) if outcome.changed or champion is None else champion
         refused = outcome.challenger if shown is champion else None
         challenger = Challenger(shown if refused is None else Live(refused, stored, version), passed=refused is None)
-    made = _decisions(last, todo, verdicts, shown.champion.name, judged)
+        if refused is not None and version is not None and in_use is not None and in_use.champion.as_of == as_of:
+            # What was promoted on these very purchases before is refused now: its place is the former champion's.
+            home.models.promote(MODEL, version)
+    made = _decisions(last, todo.kind, why, verdicts, shown.champion.name, judged)
     tables = {
         "evaluation": judged.evaluation,
         "leaks": judged.leaks.select(pl.lit(last).alias("as_of"), pl.all()),
@@ -349,15 +374,21 @@ def _todo(
     key = dg.AssetKey(["recommend", "model"])
     if not _by_this_code(context, key, None):
         return Retraining(Kind.TRAIN, "there was none that this code trained")
-    in_use = live(home)
+    if _newest_of(home, "recommend.leaks", LEAKS)["rows"].sum():
+        return Retraining(Kind.TRAIN, "rows of the days it was judged on had been known before")
     judged = _days_decided(home)
-    if in_use is not None and as_of - DAY in judged["as_of"].to_list() and config.every_days:
-        return Retraining(Kind.NONE, "it was judged on these very purchases")
+    if live(home) is None:
+        return Retraining(Kind.TRAIN, "there is no champion that this code can read")
+    if as_of - DAY in judged["as_of"].to_list():
+        if config.every_days:
+            return Retraining(Kind.NONE, "it was judged on these very purchases")
+    elif as_of - DAY in _newest_of(home, "recommend.evaluation", EVALUATION)["as_of"].to_list():
+        return Retraining(Kind.TRAIN, "a challenge on these very purchases ended before its decision")
     history = shop.before(as_of, config.min_customers)
     newest = {name: judged.filter(pl.col("kind") == name)["as_of"].max() for name in (Kind.TRAIN, Kind.EVALUATE)}
     challenged, evaluated = (day + DAY if isinstance(day, dt.date) else None for day in newest.values())
     return retrain_reason(
-        in_use.card() if in_use is not None else None,
+        champion.card() if champion is not None else None,
         history,
         as_of,
         config.every_days,
@@ -373,36 +404,47 @@ def _days_decided(home: Home) -> pl.DataFrame:
     return home.read("recommend.decisions")
 
 
+def _newest_of(home: Home, name: str, schema: Mapping[str, Any]) -> pl.DataFrame:
+    """The newest day of a table; no rows before it was first written."""
+    if not home.lake.exists(name):
+        return pl.DataFrame(schema=schema)
+    known = home.lake.scan(name)
+    return known.filter(pl.col("as_of") == pl.col("as_of").max()).collect()
+
+
 def _stored_als(home: Home) -> dict[str, str]:
     found = {part: home.models.champion(_als_name(part)) for part in audiences.get_partition_keys()}
     return {part: version for part, version in found.items() if version is not None}
 
 
 def _decisions(
-    last: dt.date, todo: Retraining, verdicts: Sequence[Verdict], shown: str, judged: Backtest
+    last: dt.date, kind: Kind, why: str, verdicts: Sequence[Verdict], shown: str, judged: Backtest
 ) -> pl.DataFrame:
     """A row for each that challenged, one without a challenger where nobody did."""
     figures = judged.evaluation.filter(pl.col("cut").is_null(), bucket="all", protocol="A", metric="ndcg@10")
     of = {row["model"]: row for row in figures.to_dicts()}
     promoted = any(one.promoted for one in verdicts)
     found = of.get(shown if promoted or CHAMPION not in of else CHAMPION, {})
-    common = {"as_of": last, "kind": todo.kind.value, "champion": shown, "ndcg": found.get("value")}
+    common = {"as_of": last, "kind": kind.value, "champion": shown, "ndcg": found.get("value")}
     common |= {name: found.get(name) for name in ("low", "high")}
     rows = [{**common, "challenger": one.challenger, "promoted": one.promoted, "why": one.why} for one in verdicts]
-    return pl.DataFrame(rows or [{**common, "promoted": False, "why": todo.why}], schema=DECISIONS)
+    return pl.DataFrame(rows or [{**common, "promoted": False, "why": why}], schema=DECISIONS)
 
 
 def _outputs(
     tables: Mapping[str, pl.DataFrame], replaces: str, challenger: Challenger, metadata: Mapping[str, Any]
 ) -> Iterator[dg.Output[pl.DataFrame] | dg.Output[Challenger]]:
-    """The tables first: a model goes live once it is on record why."""
+    """The decision last: a day without one is judged again, whatever a killed run had done of it."""
     for name, frame in tables.items():
+        if name == "decisions":
+            yield dg.Output(challenger, "recommend__model", metadata=dict(metadata))
         yield dg.Output(frame, f"recommend__{name}", metadata={REPLACES: replaces, "why": metadata.get("why", "kept")})
-    yield dg.Output(challenger, "recommend__model", metadata=dict(metadata))
 
 
 def _pictures(home: Home, evaluation: pl.DataFrame) -> dict[str, Any]:
     """Every model in the newest backtest, and the champions of all of them."""
+    if evaluation.is_empty():
+        return {}
     before = home.read("recommend.evaluation") if home.lake.exists("recommend.evaluation") else evaluation.clear()
     known = pl.concat([before.join(evaluation, on="as_of", how="anti"), evaluation], how="diagonal")
     return {
@@ -435,8 +477,21 @@ def bring_back(context: dg.OpExecutionContext, config: Rollback, home: Home) -> 
         raise dg.Failure("the first champion replaced nobody: name the version to bring back", allow_retries=False)
     home.models.promote(MODEL, version)
     context.log.info(f"{version} makes the lists again, in the place of {replaced}")
+    _record(home)
     said = {"champion": version, "in the place of": replaced, "card": dg.MetadataValue.json(home.models.card(MODEL))}
     context.log_event(dg.AssetObservation(["recommend", "model"], metadata=said))
+
+
+def _record(home: Home) -> None:
+    """Write the rollback beside the decisions of the newest day; what was decided that day needs no such row."""
+    newest, back = _newest_of(home, "recommend.decisions", DECISIONS), live(home)
+    if newest.is_empty() or back is None:
+        return
+    day = newest["as_of"][0]
+    kept = newest.filter(pl.col("kind") != ROLLBACK)
+    row = {"as_of": day, "kind": ROLLBACK, "promoted": False, "champion": back.champion.name, "why": "brought back"}
+    rows = kept if back.champion.as_of == day + DAY else pl.concat([kept, pl.DataFrame([row], schema=DECISIONS)])
+    home.lake.publish("recommend.decisions", rows.select(DECISIONS.keys()), partition_by="as_of", keys=[day])
 
 
 @dg.job(description="Brings a former model of the lists back; the lists are made anew with it. Started by hand.")
