@@ -5,7 +5,7 @@ from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.core import fit, recommend
 from cer_assets.recommend.evaluate import EVALUATION, PROTOCOLS
 from cer_assets.recommend.families import all_families
-from cer_assets.recommend.families.als import Als, AlsByBucket, AlsSettings, customers_by_bucket
+from cer_assets.recommend.families.als import Als, AlsByBucket, AlsSettings
 from cer_assets.recommend.families.frequency import FrequencySettings, PersonalFrequency
 from cer_assets.recommend.families.popularity import Popularity, Trending, TrendingSettings
 from cer_assets.recommend.hybrid import Hybrid, HybridSettings, RankerSettings
@@ -42,7 +42,6 @@ __all__ = [
     "TrendingSettings",
     "all_families",
     "challenge",
-    "customers_by_bucket",
     "fit",
     "interactions",
     "learn_rhythm",

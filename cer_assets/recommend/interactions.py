@@ -96,11 +96,11 @@ class Interactions:
 
     def row_of(self, customers: pl.Series) -> NDArray[np.int32]:
         """Matrix row of each customer_id, -1 for one never seen."""
-        return _positions(self.customers, customers)
+        return positions(self.customers, customers)
 
     def column_of(self, products: pl.Series) -> NDArray[np.int32]:
         """Matrix column of each product_id, -1 for one that is not a candidate."""
-        return _positions(self.products, products)
+        return positions(self.products, products)
 
     def of(self, customers: pl.Series) -> "Interactions":
         """The interactions of some customers alone; the products and their columns stay."""
@@ -296,7 +296,8 @@ def days_since_epoch(day: date) -> int:
     return (day - EPOCH).days
 
 
-def _positions(index: pl.Series, wanted: pl.Series) -> NDArray[np.int32]:
+def positions(index: pl.Series, wanted: pl.Series) -> NDArray[np.int32]:
+    """Position in an index of each value, -1 for one that is not there."""
     found = index.alias("key").to_frame().with_row_index("position")
     keyed = wanted.alias("key").to_frame().join(found, on="key", how="left", maintain_order="left")
     return keyed["position"].cast(pl.Int32).fill_null(-1).to_numpy()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 
-from cer_assets.recommend.interactions import Interactions
+from cer_assets.recommend.interactions import Interactions, described
 from cer_assets.recommend.model import Indices, Scores, Settings, top_k
 from cer_assets.recommend.rhythm import Rhythm
 
@@ -193,10 +193,7 @@ def in_log_odds(scores: Scores) -> Scores:
 
 
 def _categories(products: pl.DataFrame, candidates: pl.Series) -> Indices:
-    if not {"product_id", "category"} <= set(products.columns):
-        return np.full(len(candidates), -1, np.int32)
-    named = products.select("product_id", "category").unique("product_id", keep="first", maintain_order=True)
-    found = candidates.alias("product_id").to_frame().join(named, "product_id", "left", maintain_order="left")
+    found = described(candidates, products, ["category"])
     return (found["category"].rank("dense") - 1).cast(pl.Int32).fill_null(-1).to_numpy()
 
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from cer_assets.predict.drift import Population
 from cer_assets.recommend.evaluate import NEW, paired
-from cer_assets.recommend.interactions import Interactions, days_since_epoch
+from cer_assets.recommend.interactions import Interactions, days_since_epoch, described
 from cer_assets.recommend.topk import one_blas_thread
 
 BASELINES = ("popularity", "personal_frequency", "decayed_frequency")
@@ -246,10 +246,8 @@ def _bought(interactions: Interactions, first: date, end: date) -> np.ndarray[An
 
 
 def _categories(candidates: pl.Series, products: pl.DataFrame | None) -> pl.Series:
-    if products is None or not {"product_id", "category"} <= set(products.columns):
-        return pl.Series("category", [None] * len(candidates), dtype=pl.String)
-    known = products.select("product_id", pl.col("category").cast(pl.String)).unique("product_id", keep="first")
-    return candidates.to_frame("product_id").join(known, on="product_id", how="left", maintain_order="left")["category"]
+    catalogue = pl.DataFrame() if products is None else products
+    return described(candidates, catalogue, ["category"])["category"].cast(pl.String)
 
 
 def _places(bought: pl.Series) -> dict[str, int]:

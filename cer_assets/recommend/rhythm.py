@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 
-from cer_assets.recommend.interactions import Interactions, days_since_epoch
+from cer_assets.recommend.interactions import Interactions, days_since_epoch, positions
 from cer_assets.recommend.model import Indices, Settings
 
 logger = logging.getLogger(__name__)
@@ -105,10 +105,7 @@ class Rhythm:
 
     def row_of(self, customers: pl.Series) -> Indices:
         """Row of each customer_id, -1 for one never seen."""
-        rows = self.customers.alias("customer_id").to_frame().with_row_index("row")
-        asked = customers.alias("customer_id").to_frame()
-        found = asked.join(rows, on="customer_id", how="left", maintain_order="left")
-        return found["row"].cast(pl.Int32).fill_null(-1).to_numpy()
+        return positions(self.customers, customers)
 
     def held(self, lasting_days: float = 0) -> sparse.csr_matrix:
         """Types that a customer bought too lately to be shown them now, an entry of 1 each (customers + 1 x types).

@@ -1,10 +1,9 @@
 from datetime import date
-from pathlib import Path
 
-import duckdb
 import polars as pl
 
-SQL = Path(__file__).parents[2] / "sql" / "customer" / "demographics.sql"
+from cer_assets_tests.statement import rows_of
+
 FACTS = ("age", "income", "home_ownership", "marital_status", "household_size", "household_comp", "kids")
 
 
@@ -23,12 +22,8 @@ def facts(*rows: tuple[str, int, dict[str, str]], links: dict[str, str]) -> pl.D
         {"record_id": list(links), "customer_id": list(links.values())},
         schema={"record_id": pl.String, "customer_id": pl.String},
     )
-    with duckdb.connect(config={"threads": 1}) as con:
-        for name, frame in (("raw.demographics", delivered), ("identity.links", known)):
-            con.execute(f"create schema {name.split('.')[0]}")
-            con.register("frame", frame)
-            con.execute(f"create table {name} as from frame")
-        return con.sql(SQL.read_text()).pl().sort("customer_id")
+    tables = {"raw.demographics": delivered, "identity.links": known}
+    return rows_of("customer/demographics", tables).sort("customer_id")
 
 
 def test_a_customer_has_of_each_fact_what_was_said_last_of_any_record() -> None:

@@ -1,10 +1,9 @@
 from datetime import date, datetime
-from pathlib import Path
 
-import duckdb
 import polars as pl
 
-SQL = Path(__file__).parents[2] / "sql" / "customer" / "events.sql"
+from cer_assets_tests.statement import rows_of
+
 AT = datetime(2024, 1, 5, 23, 30)
 
 
@@ -31,12 +30,7 @@ def events(*rows: tuple[str, int, str | None, str], links: dict[str, str]) -> pl
         orient="row",
     )
     known = pl.DataFrame({"record_id": list(links), "customer_id": list(links.values())})
-    with duckdb.connect(config={"threads": 1}) as con:
-        for name, frame in (("raw.events", delivered), ("identity.links", known)):
-            con.execute(f"create schema {name.split('.')[0]}")
-            con.register("frame", frame)
-            con.execute(f"create table {name} as from frame")
-        return con.sql(SQL.read_text()).pl().sort("event_id")
+    return rows_of("customer/events", {"raw.events": delivered, "identity.links": known}).sort("event_id")
 
 
 def test_an_event_is_that_of_the_person_the_record_belongs_to_and_a_visitors_is_nobodys() -> None:

@@ -1,13 +1,11 @@
 import datetime as dt
 from decimal import Decimal
-from pathlib import Path
 
-import duckdb
 import polars as pl
 
 from cer_assets_tests.recommend.conftest import order_lines
+from cer_assets_tests.statement import rows_of
 
-SQL = Path(__file__).parents[2] / "sql" / "recommend" / "outcomes.sql"
 SHOWN = dt.date(2024, 3, 1)
 JUDGED = SHOWN + dt.timedelta(days=7)
 
@@ -15,16 +13,12 @@ JUDGED = SHOWN + dt.timedelta(days=7)
 def outcomes(lists: list[tuple[str, str, str]], lines: pl.DataFrame) -> pl.DataFrame:
     """`recommend.outcomes` a week after lists of (customer, product, source) were shown."""
     shown = pl.DataFrame(lists, schema=["customer_id", "product_id", "source"], orient="row")
-    with duckdb.connect(config={"threads": 1}) as con:
-        for name, frame in (
-            ("recommend.recommendations", shown.with_columns(as_of=pl.lit(SHOWN))),
-            ("customer.order_lines", lines),
-            ("run.days", pl.DataFrame({"day": [JUDGED]})),
-        ):
-            con.execute(f"create schema {name.split('.')[0]}")
-            con.register("frame", frame)
-            con.execute(f"create table {name} as from frame")
-        return con.sql(SQL.read_text()).pl().sort("source")
+    tables = {
+        "recommend.recommendations": shown.with_columns(as_of=pl.lit(SHOWN)),
+        "customer.order_lines": lines,
+        "run.days": pl.DataFrame({"day": [JUDGED]}),
+    }
+    return rows_of("recommend/outcomes", tables).sort("source")
 
 
 def test_what_was_bought_from_the_day_after_the_list_to_the_day_of_judgement_counts() -> None:

@@ -4,9 +4,19 @@ import dagster as dg
 
 from cer_assets.defs.checking import bounded
 
+_STATEMENTS = """statement as (
+    select l.customer_id, c.granted, row_number() over (
+        partition by l.customer_id order by c."at" desc, c.granted
+    ) as nth
+    from raw.consents as c
+    inner join identity.links as l on concat(c.source, ':', c.source_id) = l.record_id
+    where c.purpose = 'personalisation'
+)"""
+"""What each customer said on personalisation, under any record, the newest first (`nth`)."""
+
 
 def _not_behind(plainer: str, name: str, description: str, at_least: float) -> dg.AssetChecksDefinition:
-    """By how much the lists shown lead a plainer model on held-out days."""
+    """By how much the model of the lists leads a plainer one on held-out days."""
     return bounded(
         "recommend/evaluation",
         name,
@@ -74,15 +84,8 @@ def checks() -> dg.Definitions:
                 "recommend/recommendations",
                 "nobody_who_withdrew",
                 "Who withdrew the consent to personalisation, under any record, is on no list.",
-                """
-                with statement as (
-                    select l.customer_id, c.granted, row_number() over (
-                        partition by l.customer_id order by c."at" desc, c.granted
-                    ) as nth
-                    from raw.consents as c
-                    inner join identity.links as l on concat(c.source, ':', c.source_id) = l.record_id
-                    where c.purpose = 'personalisation'
-                )
+                f"""
+                with {_STATEMENTS}
                 select count(distinct r.customer_id) as customers from recommend.recommendations as r
                 inner join statement as s on r.customer_id = s.customer_id and s.nth = 1 and not s.granted
                 where r.as_of = (select max(as_of) from recommend.recommendations)
@@ -117,20 +120,13 @@ def checks() -> dg.Definitions:
                 "recommend/recommendations",
                 "nearly_everyone_has_a_list",
                 "At least nine in ten customers have a list of full length; who withdrew the consent has none.",
-                """
+                f"""
                 with list as (
                     select customer_id, count(*) as products from recommend.recommendations
                     where as_of = (select max(as_of) from recommend.recommendations) and customer_id <> 'unknown'
                     group by customer_id
                 ),
-                statement as (
-                    select l.customer_id, c.granted, row_number() over (
-                        partition by l.customer_id order by c."at" desc, c.granted
-                    ) as nth
-                    from raw.consents as c
-                    inner join identity.links as l on concat(c.source, ':', c.source_id) = l.record_id
-                    where c.purpose = 'personalisation'
-                ),
+                {_STATEMENTS},
                 asked as (
                     select customer_id from identity.customers
                     except select customer_id from statement where nth = 1 and not granted

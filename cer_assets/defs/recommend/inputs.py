@@ -10,18 +10,18 @@ import polars as pl
 
 from cer_assets.defs.io import reads_itself
 from cer_assets.defs.resources import Home
-from cer_assets.recommend import Interactions, Sources, interactions, withdrawn_customers
+from cer_assets.recommend import Interactions, Sources, withdrawn_customers
 
 DAY = dt.timedelta(days=1)
-READS = {
-    name: reads_itself(f"{schema}/{name}")
-    for schema, names in {
-        "customer": ("order_lines", "products", "events"),
-        "raw": ("consents", "weather"),
-        "identity": ("links",),
-    }.items()
-    for name in names
-}
+TABLES = (
+    "customer/order_lines",
+    "customer/products",
+    "customer/events",
+    "raw/consents",
+    "raw/weather",
+    "identity/links",
+)
+READS = {table.split("/")[1]: reads_itself(table) for table in TABLES}
 """The tables a `Shop` is read from; each asset that reads one names them all as its inputs."""
 _LINE = ("customer_id", "product_id", "quantity", "amount", "discount", "ordered_at", "ordered_on", "merchandise")
 
@@ -42,29 +42,22 @@ class Shop:
     @classmethod
     def read(cls, home: Home) -> Self:
         """As the lake holds it now."""
+        consents = home.read("raw.consents")
         lines = home.lake.scan("customer.order_lines").select("basket_id", "line", *_LINE).collect()
         return cls(
             order_lines=lines,
             products=home.read("customer.products"),
             events=home.read("customer.events"),
             weather=home.read("raw.weather"),
-            withdrawn=withdrawn_customers(home.read("raw.consents"), home.read("identity.links")),
-            withdrawn_on=newest_withdrawal(home),
+            withdrawn=withdrawn_customers(consents, home.read("identity.links")),
+            withdrawn_on=newest_withdrawal(consents),
         )
 
     def before(self, cut: dt.date, min_customers: int, traits: pl.DataFrame | None = None) -> Interactions:
         """What was known on the eve of a day."""
-        return interactions(
-            self.order_lines,
-            cut,
-            min_customers,
-            self.withdrawn,
-            events=self.events,
-            traits=traits,
-            weather=self.weather,
-        )
+        return self.sources(None if traits is None else lambda _: traits).before(cut, min_customers)
 
-    def sources(self, traits: Callable[[dt.date], pl.DataFrame]) -> Sources:
+    def sources(self, traits: Callable[[dt.date], pl.DataFrame] | None) -> Sources:
         """The same for a backtest, which cuts the past out of it."""
         return Sources(
             order_lines=self.order_lines,
@@ -76,9 +69,9 @@ class Shop:
         )
 
 
-def newest_withdrawal(home: Home) -> dt.date | None:
+def newest_withdrawal(consents: pl.DataFrame) -> dt.date | None:
     """The day on which a consent was last withdrawn."""
-    moment = home.read("raw.consents").filter(~pl.col("granted"))["at"].max()
+    moment = consents.filter(~pl.col("granted"))["at"].max()
     return moment.date() if isinstance(moment, dt.datetime) else None
 
 

@@ -23,7 +23,7 @@ from cer_assets.defs.io import (
 )
 from cer_assets.defs.partitions import EVERYONE, audiences
 from cer_assets.defs.provenance import CODE_VERSION, latest, tag
-from cer_assets.defs.recommend.inputs import DAY, READS, Shop, morning_after, newest_withdrawal
+from cer_assets.defs.recommend.inputs import DAY, READS, TABLES, Shop, morning_after, newest_withdrawal
 from cer_assets.defs.resources import Home
 from cer_assets.recommend import EVALUATION, Als, Recommender, trained_families
 from cer_assets.recommend.backtest import CHAMPION, Backtest, BacktestSettings, challenge, rolling_backtest
@@ -83,9 +83,9 @@ def als(context: dg.AssetExecutionContext, config: AlsTraining, home: Home) -> d
     since: customers are placed by their own purchases of today each time lists are made. Who withdrew their consent to
     personalisation is not in it. A champion goes on with the models it was promoted with; a challenger takes these.
     """
-    newest = _newest_buckets(home)
+    newest = _newest_day(home, "value.buckets")
     cut = morning_after(newest["as_of"].max())
-    withdrawn_on = newest_withdrawal(home)
+    withdrawn_on = newest_withdrawal(home.read("raw.consents"))
     due = [
         name
         for name in context.partition_keys
@@ -110,11 +110,6 @@ def als(context: dg.AssetExecutionContext, config: AlsTraining, home: Home) -> d
     metadata = {"trained": ", ".join(trained) or "none", "kept": ", ".join(kept) or "none", "trained on": table(sizes)}
     losses = {name: one.losses_ for name, one in (kept | trained).items()}
     return dg.Output(kept | trained, metadata=metadata | ({"loss": picture(loss_chart(losses))} if losses else {}))
-
-
-def _newest_buckets(home: Home) -> pl.DataFrame:
-    known = home.lake.scan("value.buckets").select("as_of", "customer_id", "bucket")
-    return known.filter(pl.col("as_of") == pl.col("as_of").max()).collect()
 
 
 def _als_name(audience: str) -> str:
@@ -218,23 +213,31 @@ class Judging(dg.Config):
 
 
 _BOUGHT = [("customer/order_lines", name) for name in ("customer_id", "product_id", "ordered_on")]
-_DEPS = (
-    "customer/order_lines",
-    "customer/products",
-    "customer/events",
-    "raw/consents",
-    "raw/weather",
-    "identity/links",
-)
+_CODE, _DEPS = ("value", "predict"), (*TABLES, "value/purchases")
+
+
+def _judged(name: str, description: str, columns: dict[str, str], figure: str, kinds: Sequence[str]) -> dg.AssetSpec:
+    """A table that a challenge writes a day of."""
+    return table_spec(
+        f"recommend/{name}",
+        columns={"as_of": "The last day that was known.", **columns},
+        origins={figure: _BOUGHT},
+        laid_out_by="as_of",
+        kinds=kinds,
+        description=description,
+        code=_CODE,
+        deps=_DEPS,
+    )
 
 
 @dg.multi_asset(
     name="challenge_model",
     specs=[
-        table_spec(
-            "recommend/evaluation",
-            columns={
-                "as_of": "The last day that was known.",
+        _judged(
+            "evaluation",
+            "Every recommender on 28 days that none of them saw, beside popularity and each customer's own "
+            "favourites. Judged anew when a challenger is trained, or when what is bought has drifted.",
+            {
                 "cut": "First day that no model saw; null: all cuts together.",
                 "model": "The recommender; `champion` is the one in use before this, `weighed` all families without "
                 "trees, `shown` the best ranking's lists under the policy.",
@@ -245,33 +248,24 @@ _DEPS = (
                 "low": "Lower end of the 95 % bootstrap interval.",
                 "high": "Upper end.",
             },
-            origins={"value": _BOUGHT},
-            laid_out_by="as_of",
-            kinds=("implicit", "scikitlearn"),
-            code=("value", "predict"),
-            deps=[*_DEPS, "value/purchases"],
-            description="Every recommender on 28 days that none of them saw, beside popularity and each customer's own "
-            "favourites. Judged anew when a challenger is trained, or when what is bought has drifted.",
+            "value",
+            ("implicit", "scikitlearn"),
         ),
-        table_spec(
-            "recommend/leaks",
-            columns={
-                "as_of": "The last day that was known.",
+        _judged(
+            "leaks",
+            "How much of the days that the models were judged on was known to them before.",
+            {
                 "cut": "First day that no model may have seen.",
                 "leak": "What was looked for.",
                 "rows": "How often it was found: never, unless something is wrong.",
             },
-            origins={"rows": _BOUGHT},
-            laid_out_by="as_of",
-            kinds=("implicit",),
-            code=("value", "predict"),
-            deps=[*_DEPS, "value/purchases"],
-            description="How much of the days that the models were judged on was known to them before.",
+            "rows",
+            ("implicit",),
         ),
-        table_spec(
-            "recommend/decisions",
-            columns={
-                "as_of": "The last day that was known.",
+        _judged(
+            "decisions",
+            "The champion's history: who challenged when, who was promoted, and why.",
+            {
                 "kind": "train: a challenger was judged; evaluate: only the champion; rollback: brought back by hand.",
                 "challenger": "Who challenged; null where nobody did.",
                 "promoted": "Whether the challenger's lists are shown from then on.",
@@ -281,18 +275,14 @@ _DEPS = (
                 "low": "Lower end of its 95 % interval.",
                 "high": "Upper end.",
             },
-            origins={"promoted": _BOUGHT},
-            laid_out_by="as_of",
-            kinds=("scikitlearn",),
-            code=("value", "predict"),
-            deps=[*_DEPS, "value/purchases"],
-            description="The champion's history: who challenged when, who was promoted, and why.",
+            "promoted",
+            ("scikitlearn",),
         ),
         model_spec(
             "recommend/model",
             kinds=("scikitlearn", "implicit"),
-            code=("value", "predict"),
-            deps=[*_DEPS, "value/purchases"],
+            code=_CODE,
+            deps=_DEPS,
             description="Whose lists customers are shown: the ranking over all families, or one family where that is "
             "better. A challenger is trained every four weeks on the windows before the newest one, and promoted only "
             "if it is surely better there than the champion and every plain rule, and in no value bucket worse.",
@@ -408,8 +398,11 @@ def _newest_of(home: Home, name: str, schema: Mapping[str, Any]) -> pl.DataFrame
     """The newest day of a table; no rows before it was first written."""
     if not home.lake.exists(name):
         return pl.DataFrame(schema=schema)
-    known = home.lake.scan(name)
-    return known.filter(pl.col("as_of") == pl.col("as_of").max()).collect()
+    return _newest_day(home, name)
+
+
+def _newest_day(home: Home, name: str) -> pl.DataFrame:
+    return home.lake.scan(name).filter(pl.col("as_of") == pl.col("as_of").max()).collect()
 
 
 def _stored_als(home: Home) -> dict[str, str]:

@@ -319,12 +319,6 @@ def largest_entries(matrix: sparse.csr_matrix, k: int) -> Indices:
     return columns
 
 
-def customers_by_bucket(buckets: pl.DataFrame) -> dict[str, pl.Series]:
-    """Sorted customer_ids of each bucket, from rows of customer_id, bucket."""
-    members = buckets.drop_nulls("bucket").group_by("bucket").agg(pl.col("customer_id").sort()).sort("bucket")
-    return {bucket: pl.Series("customer_id", customers) for bucket, customers in members.iter_rows()}
-
-
 def members() -> Sequence[Recommender]:
     """One model of everyone, and one per value bucket."""
     return [Als(), AlsByBucket()]
