@@ -6,11 +6,13 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 import dagster as dg
 import duckdb
 import polars as pl
 from dagster_duckdb import DuckDBResource
+from upath import UPath
 
 from cer_assets.feeds import CONTRACTS, Feed, catalogue, polars_schema
 from cer_assets.lake import Lake, ModelStore, attach, clean_connection, read_snapshot
@@ -81,19 +83,32 @@ def raw_schemas() -> Mapping[str, Mapping[str, pl.DataType]]:
 
 
 class Home(dg.ConfigurableResource["Home"]):
-    """The folder everything lives under (`CER_HOME`)."""
+    """The folder everything lives under (`CER_HOME`); landing zone and lake may lie on `s3://` instead."""
 
     root: str
+    landing_at: str = ""
+    """Where the landing zone lies, where that is not in the folder."""
+    lake_at: str = ""
+    """Where the lake lies, where that is not in the folder."""
+
+    @classmethod
+    def of_environment(cls) -> Self:
+        """`CER_HOME`, and `CER_LANDING` and `CER_LAKE` where these lie elsewhere."""
+        return cls(
+            root=home_from_environment(),
+            landing_at=os.environ.get("CER_LANDING", ""),
+            lake_at=os.environ.get("CER_LAKE", ""),
+        )
 
     @property
-    def landing(self) -> Path:
+    def landing(self) -> UPath:
         """Where source systems drop files: `<feed>/<day>[.anything].<format>`."""
-        return Path(self.root, "landing")
+        return UPath(self.landing_at or Path(self.root, "landing"))
 
     @property
     def lake(self) -> Lake:
         """The Delta tables."""
-        return Lake(str(Path(self.root, "lake")))
+        return Lake(self.lake_at or str(Path(self.root, "lake")))
 
     @property
     def models(self) -> ModelStore:

@@ -22,7 +22,7 @@ from cer_assets.defs.automation import job_assets
 from cer_assets.defs.plan import LOAD, Step, due_loads, next_step, stray_files
 from cer_assets.defs.processes import UNDER_WAY, end_killed_runs, this_process
 from cer_assets.defs.provenance import Graph, latest
-from cer_assets.defs.resources import Home, home_from_environment
+from cer_assets.defs.resources import Home
 from cer_assets.sample import write_sample
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--days", type=int, help="days of purchases in the sample (default: the whole year)")
     parser.add_argument("--no-sample", action="store_true", help="use only the drops that are there")
     arguments = parser.parse_args()
-    home = Home(root=home_from_environment())
+    home = Home.of_environment()
     began = time.monotonic()
     prepare(home)
     event.listen(Engine, "connect", _commit_without_waiting)

@@ -4,15 +4,14 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from cer_assets.defs.io import LakeTables, ModelFiles, ReportFiles, SnapshotFiles
-from cer_assets.defs.resources import Engine, Home, home_from_environment
+from cer_assets.defs.resources import Engine, Home
 
 
-def resources(root: str) -> dict[str, object]:
-    """All resources over one home folder."""
-    home = Home(root=root)
+def resources(home: Home) -> dict[str, object]:
+    """All resources over one home."""
     memory = DuckDBResource(
         database=":memory:",
-        connection_config={"memory_limit": "6GB", "temp_directory": f"{root}/spill", "threads": 2},
+        connection_config={"memory_limit": "6GB", "temp_directory": f"{home.root}/spill", "threads": 2},
     )
     return {
         "home": home,
@@ -27,4 +26,4 @@ def resources(root: str) -> dict[str, object]:
 @dg.definitions
 def wiring() -> dg.Definitions:
     """Resources over `CER_HOME`; a run's steps share its process, since a process a step costs seconds each."""
-    return dg.Definitions(resources=resources(home_from_environment()), executor=dg.in_process_executor)
+    return dg.Definitions(resources=resources(Home.of_environment()), executor=dg.in_process_executor)

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from upath import UPath
+
 GRAMMAR = "expected the name <YYYY-MM-DD>[.anything].csv, .csv.gz, .parquet or .ndjson"
 
 _NAME = re.compile(r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.[^/]+?)?\.(?P<format>csv\.gz|csv|parquet|ndjson)")
@@ -26,7 +28,7 @@ class Drop:
     day: dt.date
     """The day in its name, which is the partition."""
     name: str
-    path: Path
+    path: Path | UPath
     bytes: int
     """Size when it was listed."""
 
@@ -42,7 +44,7 @@ class Drop:
         return parts["format"]
 
 
-def list_drops(landing: Path, feed: str) -> list[Drop]:
+def list_drops(landing: Path | UPath, feed: str) -> list[Drop]:
     """List a feed's drops, by day, then name.
 
     Hidden files and names that end in .tmp or .part are still being written and not listed. A
@@ -64,12 +66,12 @@ def list_drops(landing: Path, feed: str) -> list[Drop]:
     return sorted(drops)
 
 
-def unreadable_names(landing: Path, feed: str) -> list[str]:
+def unreadable_names(landing: Path | UPath, feed: str) -> list[str]:
     """Names in a feed's folder that do not fit the grammar, so that nobody waits for them."""
     return sorted(path.name for path in _finished(landing / feed) if _day(path) is None)
 
 
-def unknown_names(landing: Path, feeds: Iterable[str]) -> list[str]:
+def unknown_names(landing: Path | UPath, feeds: Iterable[str]) -> list[str]:
     """Names in the landing zone itself that are no feed's folder: a misspelt feed, a lost file."""
     known = set(feeds)
     return sorted(path.name for path in _finished(landing) if path.name not in known or not path.is_dir())
@@ -77,11 +79,14 @@ def unknown_names(landing: Path, feeds: Iterable[str]) -> list[str]:
 
 def fingerprint(drop: Drop) -> str:
     """SHA-256 of a drop's content, in hexadecimal."""
+    digest = hashlib.sha256()
     with drop.path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
-def _finished(folder: Path) -> Iterator[Path]:
+def _finished(folder: Path | UPath) -> Iterator[Path | UPath]:
     if not folder.is_dir():
         return
     for path in folder.iterdir():
@@ -89,7 +94,7 @@ def _finished(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _day(path: Path) -> dt.date | None:
+def _day(path: Path | UPath) -> dt.date | None:
     """The day that a drop's name tells, or None where it is no drop."""
     parts = _NAME.fullmatch(path.name)
     if parts is None or not path.is_file():

@@ -56,7 +56,7 @@ def evaluate(project: dg.Definitions, home: Home, table: str, name: str) -> dg.A
     (check,) = (c for c in project.asset_checks or [] if key in c.check_keys)
     with dg.DagsterInstance.ephemeral() as instance:
         result = (
-            dg.Definitions(asset_checks=[check], jobs=[job], resources=resources(home.root))
+            dg.Definitions(asset_checks=[check], jobs=[job], resources=resources(home))
             .resolve_job_def("one_check")
             .execute_in_process(instance=instance, raise_on_error=False)
         )

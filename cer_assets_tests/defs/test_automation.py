@@ -42,7 +42,7 @@ def load(project: dg.Definitions, instance: dg.DagsterInstance, home: Home, step
     """Run a step over the home."""
     definitions = dg.Definitions.merge(
         dg.Definitions(assets=project.assets, asset_checks=project.asset_checks, jobs=project.jobs),
-        dg.Definitions(resources=resources(home.root)),
+        dg.Definitions(resources=resources(home)),
     )
     return definitions.resolve_job_def(step.job).execute_in_process(
         instance=instance, asset_selection=list(step.assets), tags=step.tags, raise_on_error=False

@@ -40,7 +40,7 @@ def materialize(project: dg.Definitions, home: Home, assets: list[str]) -> dg.Ex
     selection = dg.AssetSelection.assets(*keys)
     job = dg.define_asset_job("some", selection | dg.AssetSelection.checks_for_assets(*keys))
     definitions = dg.Definitions(
-        assets=project.assets, asset_checks=project.asset_checks, jobs=[job], resources=resources(home.root)
+        assets=project.assets, asset_checks=project.asset_checks, jobs=[job], resources=resources(home)
     )
     with dg.DagsterInstance.get() as instance:
         return definitions.resolve_job_def("some").execute_in_process(instance=instance, raise_on_error=False)
@@ -156,7 +156,7 @@ def resolve(home: Home, instance: dg.DagsterInstance) -> bool:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assets, "picture", lambda _chart: "not drawn")
         return dg.materialize(
-            [assets.resolution], instance=instance, resources=resources(home.root), raise_on_error=False
+            [assets.resolution], instance=instance, resources=resources(home), raise_on_error=False
         ).success
 
 
@@ -227,7 +227,7 @@ def glued_records_pass(home: Home, **allowed: float) -> bool:
     """Whether the links of the home pass the guard of the largest customer."""
     key = dg.AssetCheckKey(dg.AssetKey(["identity", "links"]), "size_cap")
     job = dg.define_asset_job("guard", dg.AssetSelection.checks(key), config={"ops": {"guards": {"config": allowed}}})
-    definitions = dg.Definitions(asset_checks=[guards], jobs=[job], resources=resources(home.root))
+    definitions = dg.Definitions(asset_checks=[guards], jobs=[job], resources=resources(home))
     run = definitions.resolve_job_def("guard").execute_in_process(raise_on_error=False)
     (found,) = run.get_asset_check_evaluations()
     assert found.passed == run.success

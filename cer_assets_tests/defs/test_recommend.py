@@ -85,7 +85,7 @@ def known(home: Home, purchases: pl.DataFrame, until: dt.date) -> None:
 def run(project: dg.Definitions, instance: dg.DagsterInstance, home: Home, names: list[str], **tags: str) -> None:
     """Run some assets over the home."""
     job = dg.define_asset_job("some", dg.AssetSelection.assets(*(name.split("/") for name in names)))
-    definitions = dg.Definitions(assets=project.assets, jobs=[job], resources=resources(home.root))
+    definitions = dg.Definitions(assets=project.assets, jobs=[job], resources=resources(home))
     asked: dict[str, Any] = {name.replace("/", "__"): {"config": CONFIG[name]} for name in names if name in CONFIG}
     asked |= {"challenge_model": {"config": CHALLENGE}} if "recommend/model" in names else {}
     definitions.resolve_job_def("some").execute_in_process(instance=instance, run_config={"ops": asked}, tags=tags)
@@ -152,7 +152,7 @@ def test_only_a_better_challenger_makes_the_lists_and_a_rollback_brings_the_form
     assert home.models.champion(MODEL) == better
     assert home.read("recommend.decisions").sort("as_of", "challenger").equals(decided.sort("as_of", "challenger"))
 
-    back = dg.Definitions(jobs=[rollback], resources=resources(home.root)).resolve_job_def("rollback")
+    back = dg.Definitions(jobs=[rollback], resources=resources(home)).resolve_job_def("rollback")
     assert back.execute_in_process(instance=instance).success
     assert home.models.champion(MODEL) == champion
     assert listed(project, instance, home, SECOND).equals(of_the_first)

@@ -14,7 +14,7 @@ from cer_assets_tests.insight.lake_of_report import frames
 def materialized(project: dg.Definitions, home: Home) -> dg.AssetMaterialization:
     report = project.get_assets_def(["insight", "report"])
     with dg.DagsterInstance.ephemeral() as instance:
-        result = dg.materialize([report], instance=instance, resources=resources(home.root))
+        result = dg.materialize([report], instance=instance, resources=resources(home))
     (event,) = result.get_asset_materialization_events()
     return event.step_materialization_data.materialization
 
