@@ -8,7 +8,7 @@ export CER_HOME ?= $(CURDIR)/data
 # The sample's calendar is 2017 and a month to drop further days into; set it empty for drops of today.
 export CER_LAST_DAY ?= 2018-01-31
 
-.PHONY: run test ui check bench lock clean
+.PHONY: run test ui check bench audit lock clean
 
 run: $(READY)  ## sample drops, the whole graph, a summary
 	@$(BIN)/python -m cer_assets.defs.run
@@ -16,11 +16,12 @@ run: $(READY)  ## sample drops, the whole graph, a summary
 test: check  ## everything that must hold
 	@$(BIN)/python -m pytest -n 2
 
-check: $(READY)  ## style, types, layering, definitions
+check: $(READY)  ## style, types, layering, dependencies, definitions
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
+	@$(BIN)/deptry .
 	@$(BIN)/dg check defs
 
 ui: $(READY)  ## the Dagster UI with its daemon
@@ -29,6 +30,9 @@ ui: $(READY)  ## the Dagster UI with its daemon
 
 bench: $(READY)  ## side by side with peers; prints JSON
 	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file; done
+
+audit: $(READY)  ## known vulnerabilities of what is pinned; asks the advisory service
+	@$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip
 
 lock:  ## pin anew what pyproject.toml allows
 	@uv pip compile pyproject.toml --all-extras --no-emit-index-url --python-version 3.11 -o constraints.txt
