@@ -256,10 +256,14 @@ def table(frame: pl.DataFrame, most: int = 50) -> dg.MetadataValue:
     return dg.MetadataValue.md("\n".join(lines))
 
 
+_MARKUP = re.compile(r"([\\`|\[\]<>])")
+
+
 def _cell(value: object) -> str:
+    """What a table's cell shows; text that a source delivered is shown as text, and draws no link, image or column."""
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return "" if value is None else str(value)
+    return "" if value is None else " ".join(_MARKUP.sub(r"\\\1", str(value)).split())
 
 
 def with_version(context: dg.OutputContext, home: Home, version: str) -> None:
