@@ -1,5 +1,6 @@
-"""A live Dagster (webserver, daemon, code server) over a home folder, asked through its GraphQL."""
+"""A live Dagster over a home folder: code server, daemon and webserver, each a process, asked through GraphQL."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -24,6 +25,9 @@ query ($path: [String!]!, $partitions: [String!]) {
     } }
   }
 }"""
+LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries {
+  name loadStatus locationOrLoadError { __typename ... on PythonError { message } }
+} } } }"""
 RUNS = "{ runsOrError(limit: 50) { ... on Runs { results { runId jobName status } } } }"
 CHECKS = """
 query ($path: [String!]!) {
@@ -39,33 +43,124 @@ query ($name: String!) {
 }"""
 
 
-class Live:
-    """One `dagster dev` on a free port of the loopback."""
+# Dagster looks into its queue every five seconds; a day's drop is seven runs, one after the other.
+HASTE = """
+run_coordinator:
+  module: dagster
+  class: QueuedRunCoordinator
+  config:
+    dequeue_interval_seconds: 1
+"""
+WORKSPACE = """
+load_from:
+  - grpc_server: {host: 127.0.0.1, port: %d, location_name: cer_assets}
+"""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.log = (home / "dagster-dev.log").open("wb")
-        self.process = subprocess.Popen(
-            [
-                Path(sys.executable).parent / "dagster",
-                "dev",
-                "-w",
-                "workspace.yaml",
-                "-h",
-                "127.0.0.1",
-                "-p",
-                str(self.port),
-            ],
-            cwd=PROJECT,
-            env=environment(home),
-            stdout=self.log,
-            stderr=subprocess.STDOUT,
-            # A shell's background job ignores SIGINT, and what it starts inherits that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+class Live:
+    """The three processes of a deployment, on free ports of the loopback; each can be killed and started again.
+
+    Runs are processes of the code server's: they outlive the daemon, and a killed code server leaves them behind.
+    """
+
+    def __init__(self, home: Path, variables: Mapping[str, str] | None = None, settings: str = HASTE) -> None:
+        """Start all three and wait until the UI answers.
+
+        Args:
+            home: the home folder; an empty one will do.
+            variables: what the environment of the processes has besides that of every home.
+            settings: sections of dagster.yaml that take the place of the project's.
+        """
+        self.home, self.port, self.code_port = home, free_port(), free_port()
+        self.environment = environment(home) | dict(variables or {})
+        self.log = home / "dagster-dev.log"
+        (home / "dagster").mkdir(parents=True, exist_ok=True)
+        (home / "dagster" / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text() + settings)
+        self.workspace = home / "dagster" / "workspace.yaml"
+        self.workspace.write_text(WORKSPACE % self.code_port)
+        self.servers: dict[str, psutil.Popen] = {}
+        self.left: list[psutil.Process] = []
+        try:
+            self.start_code_server()
+            self.start_daemon()
+            self.start_webserver()
+            self.wait("the UI to answer", self.loaded, 120)
+        except BaseException:
+            self.stop()
+            raise
+
+    def start_code_server(self) -> None:
+        """Start the process that holds the definitions, ticks the sensors and starts runs; wait until it answers."""
+        self._start(
+            "code", "dagster", "api", "grpc", "-m", "cer_assets.definitions", "-h", "127.0.0.1", "-p", self.code_port
         )
+        self.wait("the code server", self._code_server_answers, 120)
+
+    def start_daemon(self) -> None:
+        """Start the process that asks for ticks and takes runs from the queue."""
+        self._start("daemon", "dagster-daemon", "run", "-w", self.workspace)
+
+    def start_webserver(self) -> None:
+        """Start the UI."""
+        self._start("web", "dagster-webserver", "-w", self.workspace, "-h", "127.0.0.1", "-p", self.port)
+
+    def kill_daemon(self) -> None:
+        """As when its machine dies."""
+        self._kill("daemon")
+
+    def restart_daemon(self) -> None:
+        """Start the daemon anew, after killing it where it still runs."""
+        self.kill_daemon()
+        self.start_daemon()
+
+    def kill_code_server(self, *, with_runs: bool = True) -> None:
+        """As when its container dies: with the runs in it, or without."""
+        runs = self.run_processes()
+        self._kill("code")
+        for run in runs:
+            if with_runs:
+                run.kill()
+        self.left += runs
+
+    def restart_code_server(self) -> None:
+        """Start the code server anew, after killing it and its runs where they still run."""
+        self.kill_code_server()
+        self.start_code_server()
+
+    def run_processes(self) -> list[psutil.Process]:
+        """The processes that execute runs now; what they started themselves is not among them."""
+        if not (code := self.servers.get("code")) or not code.is_running():
+            return []
+        return [child for child in code.children() if "spawn_main" in " ".join(_command(child))]
+
+    def _start(self, name: str, program: str, *arguments: object) -> None:
+        with self.log.open("ab") as log:
+            self.servers[name] = psutil.Popen(
+                [str(Path(sys.executable).parent / program), *map(str, arguments)],
+                cwd=PROJECT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # A shell's background job ignores SIGINT, and what it starts inherits that.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
+
+    def _kill(self, name: str) -> None:
+        if server := self.servers.pop(name, None):
+            server.kill()
+            server.wait(20)
+
+    def _code_server_answers(self) -> bool:
+        with socket.create_connection(("127.0.0.1", self.code_port), 1):
+            return True
 
     @property
     def url(self) -> str:
@@ -85,11 +180,12 @@ class Live:
         """What `happened` returns once it returns something."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            assert self.process.poll() is None, "dagster dev ended by itself"
+            for name, server in self.servers.items():
+                assert server.poll() is None, f"{name} ended by itself; see {self.log}"
             if found := self._try(happened):
                 return found
             time.sleep(1)
-        raise AssertionError(f"waited {seconds:.0f} s for {what}; runs: {self.runs()}")
+        raise AssertionError(f"waited {seconds:.0f} s for {what}; runs: {self._try(self.runs)}; see {self.log}")
 
     @staticmethod
     def _try(happened: Callable[[], Any]) -> Any:
@@ -97,6 +193,11 @@ class Live:
             return happened()
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return None
+
+    def loaded(self) -> bool:
+        """Whether the UI knows the definitions."""
+        entries = self.ask(LOCATIONS)["workspaceOrError"]["locationEntries"]
+        return bool(entries) and all(e["locationOrLoadError"]["__typename"] == "RepositoryLocation" for e in entries)
 
     def runs(self) -> list[dict[str, str]]:
         """Runs, newest first."""
@@ -124,15 +225,27 @@ class Live:
         return all(run["status"] in ("SUCCESS", "FAILURE", "CANCELED") for run in self.runs())
 
     def stop(self) -> None:
-        """End the process that was started, and what it started."""
-        family = [self.process, *psutil.Process(self.process.pid).children(recursive=True)]
-        self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-        for process in family[1:]:
-            if process.is_running():
+        """End what was started, and what that started."""
+        family = [*self.left, *(child for server in self.servers.values() for child in _children(server))]
+        for server in reversed(self.servers.values()):
+            server.terminate()
+        _, alive = psutil.wait_procs(self.servers.values(), 20)
+        for process in [*alive, *family]:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        self.process.wait(10)
-        self.log.close()
+        psutil.wait_procs([*alive, *family], 10)
+        self.servers, self.left = {}, []
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
