@@ -5,16 +5,21 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 export CER_HOME ?= $(CURDIR)/data
+# Sections that take the place of dagster.yaml's, such as deploy/postgres.yaml; unset, SQLite under CER_HOME.
+export CER_INSTANCE_FILE ?=
 # The sample's calendar is 2017 and a month to drop further days into; set it empty for drops of today.
 export CER_LAST_DAY ?= 2018-01-31
 
-.PHONY: run test ui check bench audit lock clean
+.PHONY: run test endure ui check bench audit lock clean
 
 run: $(READY)  ## sample drops, the whole graph, a summary
 	@$(BIN)/python -m cer_assets.defs.run
 
 test: check  ## everything that must hold
 	@$(BIN)/python -m pytest -n 2
+
+endure: $(READY)  ## what takes minutes: days on end, kills, servers, full disks
+	@$(BIN)/python -m pytest -n 2 -m endurance
 
 check: $(READY)  ## style, types, layering, dependencies, definitions
 	@$(BIN)/ruff format --check .
@@ -25,7 +30,7 @@ check: $(READY)  ## style, types, layering, dependencies, definitions
 	@$(BIN)/dg check defs
 
 ui: $(READY)  ## the Dagster UI with its daemon
-	@mkdir -p $(CER_HOME)/dagster && cp dagster.yaml $(CER_HOME)/dagster/
+	@mkdir -p $(CER_HOME)/dagster && cat dagster.yaml $(CER_INSTANCE_FILE) > $(CER_HOME)/dagster/dagster.yaml
 	@DAGSTER_HOME=$(abspath $(CER_HOME))/dagster $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
 bench: $(READY)  ## side by side with peers; prints JSON

@@ -5,7 +5,6 @@ It does by hand what the sensors do, on the same plan; run it again and only wha
 
 import argparse
 import os
-import shutil
 import sqlite3
 import sys
 import time
@@ -47,10 +46,21 @@ def main() -> int:
 
 
 def prepare(home: Home) -> None:
-    """Make the home folder and Dagster's instance inside it, and point this process at it."""
+    """Make the home folder and Dagster's instance inside it, and point this process at it.
+
+    The instance is the project's `dagster.yaml`; sections of the file that `CER_INSTANCE_FILE` names take the place of
+    those in it, such as where the instance is kept.
+    """
     instance = Path(home.root, "dagster")
     instance.mkdir(parents=True, exist_ok=True)
-    shutil.copy(Path(__file__).parents[2] / "dagster.yaml", instance / "dagster.yaml")
+    files = [
+        Path(__file__).parents[2] / "dagster.yaml",
+        *map(Path, filter(None, [os.environ.get("CER_INSTANCE_FILE")])),
+    ]
+    # Replaced in one step, since a server may be reading it.
+    beside = instance / f"dagster.yaml.{os.getpid()}"
+    beside.write_text("\n".join(file.read_text() for file in files))
+    beside.replace(instance / "dagster.yaml")
     os.environ |= {"CER_HOME": home.root, "DAGSTER_HOME": str(instance)}
 
 
