@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import duckdb
 from sqlglot import exp
 
 from cer_assets.lake.engine import view_over
-from cer_assets.lake.files import write_atomically
+from cer_assets.lake.files import staged_for, write_atomically
 from cer_assets.lake.tables import Lake
 
 CURRENT = "current.json"
@@ -57,8 +56,7 @@ def build_warehouse(lake: Lake, snapshot: Snapshot, path: Path) -> None:
 
     Whoever has the old file open goes on reading the old snapshot.
     """
-    staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    staged.unlink(missing_ok=True)
+    staged = staged_for(path)
     with duckdb.connect(staged) as con:
         for table, version in sorted(snapshot.versions.items()):
             schema = exp.to_identifier(table.split(".")[0], quoted=True)
