@@ -5,14 +5,15 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 PROJECT = Path(__file__).parents[1]
-LIVE = "e2e/test_live.py"
-"""The module whose tests follow each other over one live Dagster."""
+LIVE = "e2e/test_live"
+"""How modules begin whose tests follow each other over one live Dagster, or over one for each of their parameters."""
 
 
 class OneLiveDagster(LoadScopeScheduling):
@@ -23,8 +24,9 @@ class OneLiveDagster(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        module = nodeid.split("::")[0]
-        return module if module.endswith(LIVE) else nodeid
+        module, _, test = nodeid.partition("::")
+        parameter = test.partition("[")[2] if module.endswith("_days.py") else ""
+        return f"{module}[{parameter}" if LIVE in module else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -38,11 +40,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _turn(item: pytest.Item) -> int:
-    if item.nodeid.split("::")[0].endswith(LIVE):
+    if LIVE in item.nodeid.split("::")[0]:
         return 0
     if "finished_home" not in getattr(item, "fixturenames", ()):
         return 1
     return 2 if "e2e/" in item.nodeid else 3
+
+
+def needs(present: bool, what: str) -> None:
+    """Skip the test where the machine lacks something, and say what."""
+    if not present:
+        pytest.skip(f"needs {what}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With `CER_REQUIRE_ALL`, on a machine that must lack nothing, a skipped test is a failed one."""
+    report = yield
+    if report.skipped and os.environ.get("CER_REQUIRE_ALL"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where CER_REQUIRE_ALL lets nothing be skipped: {report.longrepr}"
+    return report
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -35,6 +35,15 @@ query ($path: [String!]!) {
     name blocking executionForLatestMaterialization { status evaluation { success description } }
   } } } } }
 }"""
+STANDING = """
+{ assetNodes(loadMaterializations: true) {
+  assetKey { path }
+  assetMaterializations(limit: 1) { runId timestamp }
+  freshnessStatusInfo { freshnessStatus }
+  assetChecksOrError { ... on AssetChecks { checks {
+    name blocking executionForLatestMaterialization { status evaluation { success severity description } }
+  } } }
+} }"""
 TICKS = """
 query ($name: String!) {
   sensorOrError(sensorSelector: {
@@ -215,10 +224,31 @@ class Live:
         found = self.ask(CHECKS, {"path": table.split("/")})["assetNodeOrError"]["assetChecksOrError"]["checks"]
         return {check["name"]: check["executionForLatestMaterialization"] for check in found}
 
+    def standing(self) -> dict[str, dict[str, Any]]:
+        """Every asset that was ever materialized: its checks, and whether it is fresh."""
+        nodes = self.ask(STANDING)["assetNodes"]
+        return {"/".join(node["assetKey"]["path"]): node for node in nodes if node["assetMaterializations"]}
+
+    def verdicts(self) -> dict[str, str]:
+        """Every check of every asset that was ever materialized, and what came of it last."""
+        return {
+            f"{asset}:{check['name']}": _verdict(check["executionForLatestMaterialization"])
+            for asset, node in self.standing().items()
+            for check in node["assetChecksOrError"].get("checks", [])
+        }
+
+    def red(self) -> set[str]:
+        """The checks that did not pass, or were not asked since the asset was last written."""
+        return {check for check, verdict in self.verdicts().items() if verdict != "passed"}
+
     def skip_reasons(self, sensor: str) -> list[str]:
         """Why the newest ticks of a sensor started nothing."""
         ticks = self.ask(TICKS, {"name": sensor})["sensorOrError"]["sensorState"]["ticks"]
         return [tick["skipReason"] or "" for tick in ticks]
+
+    def settled(self) -> bool:
+        """Whether all stands on the newest day, and nothing is under way."""
+        return self.idle() and any("everything stands on" in reason for reason in self.skip_reasons("catch_up")[:1])
 
     def idle(self) -> bool:
         """Whether no run is under way."""
@@ -235,6 +265,15 @@ class Live:
                 process.kill()
         psutil.wait_procs([*alive, *family], 10)
         self.servers, self.left = {}, []
+
+
+def _verdict(execution: dict[str, Any] | None) -> str:
+    if execution is None:
+        return "not asked"
+    evaluation = execution["evaluation"]
+    if execution["status"] not in ("SUCCEEDED", "FAILED") or evaluation is None:
+        return execution["status"].lower()
+    return "passed" if evaluation["success"] else "failed"
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:

@@ -23,10 +23,6 @@ def refused(live: Live) -> dict | None:
     return newest if newest and newest["evaluation"] and not newest["evaluation"]["success"] else None
 
 
-def settled(live: Live) -> bool:
-    return live.idle() and any("everything stands on" in reason for reason in live.skip_reasons("catch_up")[:1])
-
-
 @pytest.fixture(scope="module")
 def broken(live: Live, home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A drop with some broken rows and one of which half is broken, there from one moment to the next."""
@@ -45,7 +41,7 @@ def test_a_days_drop_becomes_recommendations_with_no_hand_on_anything(live: Live
         "recommendations as of the new day", lambda: live.materialization("recommend/recommendations", str(FIRST))
     )
     assert figure(fresh, "dagster/row_count") > 0
-    live.wait("everything to come to rest", lambda: settled(live))
+    live.wait("everything to come to rest", live.settled)
 
 
 @pytest.mark.usefixtures("broken")

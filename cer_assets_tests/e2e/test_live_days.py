@@ -1,0 +1,127 @@
+"""From an empty home, untouched: three days of drops become recommendations, and a bad drop is red where it is bad.
+
+The same story over SQLite and folders, over a PostgreSQL server, and with landing zone and lake on s3:// besides.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import pytest
+from upath import UPath
+
+from cer_assets_tests.conftest import PROJECT, needs
+from cer_assets_tests.e2e import postgres
+from cer_assets_tests.e2e.live import HASTE, Live
+from cer_assets_tests.e2e.shop import Shop
+
+pytestmark = pytest.mark.endurance
+
+OPENED, FIRST, SECOND, THIRD = (dt.date(2017, 12, 31), *(dt.date(2018, 1, day) for day in (1, 2, 3)))
+BAD = {"raw/transactions:little_rejected", "raw/events:every_file_read"}
+"""The checks that must fail where half the purchases of a day are broken and its events are no file at all."""
+
+
+@dataclass
+class Deployment:
+    """A live Dagster that began with an empty home, and the shop that drops into its landing zone."""
+
+    name: str
+    live: Live
+    shop: Shop
+    reached: set[str] = field(default_factory=set)
+
+    def after(self, step: str) -> None:
+        """Do not wait for what cannot come."""
+        assert step in self.reached, f"{step} was not reached"
+
+    def lists_stand_on(self, day: dt.date) -> None:
+        """Wait until nothing is left to do, and assert that the lists are of the day."""
+        self.live.wait(
+            f"recommendations as of {day}",
+            lambda: self.live.materialization("recommend/recommendations", str(day)),
+            600,
+        )
+        self.live.wait("everything to come to rest", self.live.settled, 240)
+        assert rows(self.live.materialization("recommend/recommendations", str(day))) > 0
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    home = tmp_path_factory.mktemp("days") / "home"
+    home.mkdir()
+    aside, settings, variables = home.parent / "shop", HASTE, {"CER_SENSOR_SECONDS": "2"}
+    landing = UPath(home / "landing")
+    with ExitStack() as servers:
+        if "postgres" in request.param:
+            needs(postgres.binaries() is not None, "Debian's postgresql, and setpriv where root runs the tests")
+            variables |= servers.enter_context(postgres.server())
+            settings += (PROJECT / "deploy" / "postgres.yaml").read_text()
+        live = Live(home, variables, settings)
+        servers.callback(live.stop)
+        yield Deployment(request.param, live, Shop(aside, landing, households=200, days=30))
+
+
+def rows(materialization: dict) -> int:
+    return next(
+        entry["intValue"] for entry in materialization["metadataEntries"] if entry["label"] == "dagster/row_count"
+    )
+
+
+def failed_runs(live: Live) -> list[dict[str, str]]:
+    return [run for run in live.runs() if run["status"] != "SUCCESS"]
+
+
+def test_from_an_empty_home_a_shops_first_drop_becomes_recommendations(deployment: Deployment) -> None:
+    live = deployment.live
+    assert live.standing() == {}
+    live.wait("the sensor to look", lambda: any("nothing new" in reason for reason in live.skip_reasons("landing")))
+    deployment.shop.opens()
+    deployment.lists_stand_on(OPENED)
+    assert live.red() == set()
+    assert failed_runs(live) == []
+    deployment.reached.add("opened")
+
+
+def test_a_day_whose_daemon_is_killed_is_brought_to_its_end_by_the_next_one(deployment: Deployment) -> None:
+    deployment.after("opened")
+    live = deployment.live
+    deployment.shop.day(FIRST)
+    live.wait("a run to begin", lambda: not live.idle())
+    live.kill_daemon()
+    live.start_daemon()
+    deployment.lists_stand_on(FIRST)
+    assert live.red() == set()
+    assert failed_runs(live) == []
+    deployment.reached.add("first")
+
+
+def test_the_next_day_is_a_day_like_any_other(deployment: Deployment) -> None:
+    deployment.after("first")
+    deployment.shop.day(SECOND)
+    deployment.lists_stand_on(SECOND)
+    assert deployment.live.red() == set()
+    deployment.reached.add("second")
+
+
+def test_a_bad_drop_is_red_where_it_is_bad_and_nowhere_else(deployment: Deployment) -> None:
+    deployment.after("second")
+    live = deployment.live
+    deployment.shop.bad_day(THIRD)
+    live.wait("the bad day to be seen", lambda: live.red() >= BAD, 300)
+    live.wait(
+        "the sensor to say what holds it back",
+        lambda: live.idle() and any("little_rejected" in reason for reason in live.skip_reasons("catch_up")[:1]),
+    )
+    assert live.red() == BAD
+    assert live.materialization("recommend/recommendations", str(THIRD)) is None
+    deployment.reached.add("bad")
+
+
+def test_once_the_bad_files_are_replaced_all_is_green_and_the_lists_are_of_the_day(deployment: Deployment) -> None:
+    deployment.after("bad")
+    deployment.shop.mend(THIRD)
+    deployment.lists_stand_on(THIRD)
+    assert deployment.live.red() == set()
+    deployment.reached.add("mended")
