@@ -4,6 +4,7 @@ Nothing here is linked. As a script it writes a file, so that whoever measures h
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,9 @@ Generator = np.random.Generator
 Mask = npt.NDArray[np.bool_]
 
 
-def people(size: int, originals: pl.DataFrame, seed: int = SEED) -> pl.DataFrame:
+def people(
+    size: int, originals: pl.DataFrame, seed: int = SEED, records_a_person: Sequence[float] = RECORDS_A_PERSON
+) -> pl.DataFrame:
     """Records of generated persons, in random order.
 
     Each column is drawn by itself, but suburb and postcode together; a third of the names are two names blended, so
@@ -60,13 +63,17 @@ def people(size: int, originals: pl.DataFrame, seed: int = SEED) -> pl.DataFrame
         size: number of records.
         originals: the columns given_name, surname, address_1, suburb and postcode of records without errors.
         seed: the same seed and originals give the same records.
+        records_a_person: chance that a person has one, two, ... records.
 
     Returns:
         record_id, `FIELDS` (text, null where empty), person_id.
     """
     rng = np.random.default_rng(seed)
-    persons = _with_twins(_persons(round(0.65 * size) + 200, originals, rng), originals, rng)
-    copies = rng.choice(np.arange(1, 6), size=len(persons), p=RECORDS_A_PERSON)
+    mean = sum(count * chance for count, chance in enumerate(records_a_person, 1))
+    # More persons than there are records for: how many the draws below come to is not known before.
+    count = round((0.65 if records_a_person is RECORDS_A_PERSON else 1.1 / mean) * size) + 200
+    persons = _with_twins(_persons(count, originals, rng), originals, rng)
+    copies = rng.choice(np.arange(1, 1 + len(records_a_person)), size=len(persons), p=records_a_person)
     copies[persons["twin"].to_numpy()] = 1
     person = np.repeat(np.arange(len(persons)), copies)[:size]
     first = np.concatenate([[True], person[1:] != person[:-1]])
