@@ -110,9 +110,9 @@ def landing_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.Sensor
     requests: list[dg.RunRequest] = []
     for name, feed in feeds().items():
         drops = list_drops(home.landing, name)
-        marks = {d.name: f"{feed.version}:{d.bytes}:{d.path.stat().st_mtime_ns}" for d in drops}
+        marks = {d.name: f"{feed.version}:{d.bytes}:{d.mark}" for d in drops}
         quiet_since = time.time() - feed.quiet_seconds
-        settled = [d for d in drops if not feed.quiet_seconds or d.path.stat().st_mtime <= quiet_since]
+        settled = [d for d in drops if not feed.quiet_seconds or d.modified <= quiet_since]
         fresh = [d for d in settled if seen.get(f"{name}/{d.name}") != marks[d.name]]
         due = not_entered(home, feed, fresh)
         requests += [request(step) for step in load_steps(home, feed, due, len(drops))]

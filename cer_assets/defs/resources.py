@@ -14,7 +14,7 @@ import polars as pl
 from dagster_duckdb import DuckDBResource
 from upath import UPath
 
-from cer_assets.feeds import CONTRACTS, Feed, catalogue, polars_schema
+from cer_assets.feeds import CONTRACTS, Feed, catalogue, landing_zone, polars_schema
 from cer_assets.lake import Lake, ModelStore, attach, clean_connection, read_snapshot
 
 LEDGER = "raw.deliveries"
@@ -28,6 +28,8 @@ _LEDGER: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "delivered": pl.Int64,
     "accepted": pl.Int64,
     "rejected": pl.Int64,
+    "suppressed": pl.Int64,
+    "refused": pl.String,
 }
 """The columns of the ledger that are asked for."""
 RAW_FOLDER = Path(__file__).parent / "raw"
@@ -103,7 +105,7 @@ class Home(dg.ConfigurableResource["Home"]):
     @property
     def landing(self) -> UPath:
         """Where source systems drop files: `<feed>/<day>[.anything].<format>`."""
-        return UPath(self.landing_at or Path(self.root, "landing"))
+        return landing_zone(self.landing_at or Path(self.root, "landing"))
 
     @property
     def lake(self) -> Lake:
@@ -144,7 +146,10 @@ class Home(dg.ConfigurableResource["Home"]):
         """The files of one feed that were loaded; none before the first load of any."""
         if not self.lake.exists(LEDGER):
             return pl.DataFrame(schema=_LEDGER)
-        return self.lake.scan(LEDGER).filter(pl.col("feed") == feed).collect()
+        files = self.lake.scan(LEDGER).filter(pl.col("feed") == feed).collect()
+        # A ledger from before files were refused and rows suppressed has no columns for them.
+        unknown = [pl.lit(None, kind).alias(name) for name, kind in _LEDGER.items() if name not in files.columns]
+        return files.with_columns(unknown).with_columns(pl.col("suppressed").fill_null(0))
 
     def served(self, table: str) -> pl.DataFrame | None:
         """The table as people read it now: in the version that the current snapshot names."""

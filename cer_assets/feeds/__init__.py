@@ -14,9 +14,11 @@ from cer_assets.feeds.contracts import (
 from cer_assets.feeds.landing import (
     Drop,
     fingerprint,
+    landing_zone,
     list_drops,
     unknown_names,
     unreadable_names,
+    write,
 )
 from cer_assets.feeds.parcel import UnreadableDrop
 from cer_assets.feeds.read import FILES, Delivery, newest, read_drops
@@ -36,6 +38,7 @@ __all__ = [
     "contract_columns",
     "fingerprint",
     "key_columns",
+    "landing_zone",
     "list_drops",
     "newest",
     "personal_columns",
@@ -45,4 +48,5 @@ __all__ = [
     "required_columns",
     "unknown_names",
     "unreadable_names",
+    "write",
 ]

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import polars as pl
 from polars.datatypes import DataTypeClass
@@ -69,6 +70,25 @@ class Parcel:
     def absent(self) -> frozenset[str]:
         """Contract columns that nothing was delivered for."""
         return frozenset(column for column, name in self.wanted.items() if name not in self.found)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A drop that cannot be read at all."""
+
+    drop: Drop
+    bytes: int
+    fingerprint: str
+    """SHA-256 of its content; empty where not even that could be had."""
+    fault: str
+    """The file, what is wrong with it, what was expected, and what to do."""
+
+    @classmethod
+    def of(cls, drop: Drop, content: bytes | None, fault: UnreadableDrop) -> Self:
+        """The drop with its content, where that could be had."""
+        if content is None:
+            return cls(drop, drop.bytes, "", str(fault))
+        return cls(drop, len(content), hashlib.sha256(content).hexdigest(), str(fault))
 
 
 @dataclass(frozen=True)

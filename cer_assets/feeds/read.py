@@ -15,7 +15,7 @@ import dataframely as dy
 import polars as pl
 
 from cer_assets.feeds.casts import Cast, NotCastable, cast
-from cer_assets.feeds.catalogue import Feed
+from cer_assets.feeds.catalogue import Feed, Layout
 from cer_assets.feeds.contracts import (
     CONTRACTS,
     LINEAGE,
@@ -29,7 +29,7 @@ from cer_assets.feeds.contracts import (
 from cer_assets.feeds.csv_format import open_csv
 from cer_assets.feeds.landing import Drop
 from cer_assets.feeds.ndjson_format import open_ndjson
-from cer_assets.feeds.parcel import Opened, Parcel, UnreadableDrop, as_json, refusal
+from cer_assets.feeds.parcel import Opened, Parcel, Refused, UnreadableDrop, as_json, refusal
 from cer_assets.feeds.parquet_format import open_parquet
 
 FILES = pl.Schema(
@@ -42,6 +42,8 @@ FILES = pl.Schema(
         "delivered": pl.Int64,
         "accepted": pl.Int64,
         "rejected": pl.Int64,
+        "suppressed": pl.Int64,
+        "refused": pl.String,
     }
 )
 
@@ -70,12 +72,19 @@ class Delivery:
     rejects: pl.DataFrame
     """Rows that do not, as `polars_schema(Reject)` says, in the same order."""
     files: pl.DataFrame
-    """One row per file: feed, delivered_on, file, bytes, fingerprint (SHA-256), and the rows
-    delivered (counted on the file itself), accepted and rejected."""
+    """One row per file: feed, delivered_on, file, bytes, fingerprint (SHA-256); the rows delivered
+    (counted on the file itself), accepted, rejected, and suppressed (left out for who asked to be
+    forgotten: none until somebody does so); and where the file cannot be read at all, why it was
+    refused. A refused file delivers nothing."""
     ignored: tuple[str, ...]
     """Delivered columns that no contract column comes from."""
     absent: tuple[str, ...]
     """Contract columns that at least one file has no column for."""
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """Of each file that cannot be read: its name, what is wrong, what was expected, what to do."""
+        return tuple(self.files["refused"].drop_nulls())
 
 
 @dataclass(frozen=True)
@@ -92,19 +101,6 @@ class _Batch:
         """The rows at these places as they were delivered, as JSON."""
         return as_json(self.rows[at]) if self.originals is None else self.originals[at]
 
-    def refusal(self, column: str, found: pl.DataType, wanted: pl.DataType) -> UnreadableDrop:
-        """The error that refuses all its files, because a column's type cannot be read."""
-        refusals = [
-            refusal(
-                parcel.drop,
-                f"the column {parcel.wanted[column]} is of type {type(found).__name__}",
-                f"a type that can be read as {type(wanted).__name__}",
-                "Deliver it as text, or in that type.",
-            )
-            for parcel in self.parcels
-        ]
-        return UnreadableDrop("\n".join(map(str, refusals)))
-
 
 def read_drops(feed: Feed, drops: Sequence[Drop], timezone: str) -> Delivery:
     """Read drops of a feed, be it one day's or a year's.
@@ -118,27 +114,27 @@ def read_drops(feed: Feed, drops: Sequence[Drop], timezone: str) -> Delivery:
         timezone: The retailer's zone, such as America/New_York.
 
     Returns:
-        Every delivered row, accepted or rejected.
-
-    Raises:
-        UnreadableDrop: A file cannot be read at all. Every such file is named, with its fault,
-            what was expected and what to do.
+        Every delivered row, accepted or rejected, of the files that can be read; and every file that cannot.
     """
     contract = CONTRACTS[feed.contract]
+    zone = ZoneInfo(timezone).key
     _log.info("reading %d files of %s", len(drops), feed.feed)
-    parcels = _open_all(feed, sorted(drops))
+    parcels, refused = _open_all(feed, sorted(drops))
+    parcels, unfit = _castable(parcels, contract, zone)
     batches = _batches(parcels)
-    rows, unread = _read_values(batches, contract, ZoneInfo(timezone).key)
+    rows, unread = _read_values(batches, contract, zone)
     kept, faults = _judge(rows, unread, contract, "first" if feed.partitions else "last")
     rejects = _rejects(feed.feed, parcels, batches, faults)
     delivery = Delivery(
         accepted=kept.select(polars_schema(contract).names()).sort(_ROW),
         rejects=rejects,
-        files=_files(feed.feed, parcels, kept, rejects),
+        files=_files(feed.feed, parcels, [*refused, *unfit], kept, rejects),
         ignored=tuple(sorted(frozenset().union(*(parcel.ignored for parcel in parcels)))),
         absent=tuple(sorted(frozenset().union(*(parcel.absent for parcel in parcels)))),
     )
     _log.info("%s: %d rows accepted, %d rejected", feed.feed, kept.height, rejects.height)
+    for fault in delivery.refused:
+        _log.warning("refused %s", fault)
     return delivery
 
 
@@ -167,18 +163,16 @@ def newest(frame: pl.DataFrame, keys: Sequence[str], delivers: Literal["full", "
     )
 
 
-def _open_all(feed: Feed, drops: Iterable[Drop]) -> list[Parcel]:
+def _open_all(feed: Feed, drops: Iterable[Drop]) -> tuple[list[Parcel], list[Refused]]:
     parcels: list[Parcel] = []
-    refusals: list[UnreadableDrop] = []
+    refused: list[Refused] = []
     for armful in _armfuls(drops):
         for result in _open(feed, armful):
             if isinstance(result, Parcel):
                 parcels.append(result)
             else:
-                refusals.append(result)
-    if refusals:
-        raise UnreadableDrop("\n".join(map(str, refusals))) from refusals[0]
-    return sorted(parcels, key=lambda parcel: parcel.drop)
+                refused.append(result)
+    return sorted(parcels, key=lambda parcel: parcel.drop), refused
 
 
 def _armfuls(drops: Iterable[Drop]) -> Iterator[list[Drop]]:
@@ -195,23 +189,25 @@ def _armfuls(drops: Iterable[Drop]) -> Iterator[list[Drop]]:
         yield armful
 
 
-def _open(feed: Feed, drops: Iterable[Drop]) -> Iterator[Parcel | UnreadableDrop]:
+def _open(feed: Feed, drops: Iterable[Drop]) -> Iterator[Parcel | Refused]:
     lines: dict[int, list[Opened]] = {}
     for drop in drops:
+        content = None
         try:
-            opened = _bytes_of(drop, feed)
+            content = _bytes_of(drop)
+            layout = _layout_of(drop, feed)
+            opened = _opened(drop, feed, layout, content)
             if drop.format == "ndjson":
-                lines.setdefault(id(opened.layout), []).append(opened)
+                lines.setdefault(id(layout), []).append(opened)
             else:
                 yield open_parquet(opened) if drop.format == "parquet" else open_csv(opened)
-        except UnreadableDrop as refused:
-            yield refused
+        except UnreadableDrop as fault:
+            yield Refused.of(drop, content, fault)
     for together in lines.values():
         yield from open_ndjson(together)
 
 
-def _bytes_of(drop: Drop, feed: Feed) -> Opened:
-    contract = CONTRACTS[feed.contract]
+def _layout_of(drop: Drop, feed: Feed) -> Layout:
     layout = feed.layout_of(drop.name)
     if layout is None:
         raise refusal(
@@ -220,11 +216,43 @@ def _bytes_of(drop: Drop, feed: Feed) -> Opened:
             f"one of the patterns {', '.join(layout.files for layout in feed.layouts)}",
             "Rename it, or add a layout to the feed's defs.yaml.",
         )
+    return layout
+
+
+def _bytes_of(drop: Drop) -> bytes:
+    try:
+        return drop.path.read_bytes()
+    except OSError as error:
+        raise refusal(
+            drop,
+            f"it cannot be opened ({type(error).__name__})",
+            "a file that is there and that this process may read",
+            "Look after its permissions, or deliver it again.",
+        ) from error
+
+
+def _opened(drop: Drop, feed: Feed, layout: Layout, content: bytes) -> Opened:
+    contract = CONTRACTS[feed.contract]
     wanted = {
         column: layout.delivered_name(column) for column in contract_columns(contract) if column not in layout.constants
     }
-    required = frozenset(required_columns(contract))
-    return Opened(drop, layout, wanted, required, drop.path.read_bytes())
+    return Opened(drop, layout, wanted, frozenset(required_columns(contract)), content)
+
+
+def _castable(
+    parcels: Iterable[Parcel], contract: type[dy.Schema], timezone: str
+) -> tuple[list[Parcel], list[Refused]]:
+    """The parcels whose columns have types that can become the contract's, and the others as refused."""
+    fit: list[Parcel] = []
+    unfit: list[Refused] = []
+    for parcel in parcels:
+        try:
+            _casts(parcel, contract, timezone)
+        except UnreadableDrop as fault:
+            unfit.append(Refused(parcel.drop, parcel.bytes, parcel.fingerprint, str(fault)))
+        else:
+            fit.append(parcel)
+    return fit, unfit
 
 
 def _batches(parcels: Iterable[Parcel]) -> list[_Batch]:
@@ -258,7 +286,7 @@ def _read_values(
     rows = [polars_schema(contract).to_frame()]
     faults = [_FAULTS.to_frame()]
     for batch in batches:
-        casts = _casts(batch, contract, timezone)
+        casts = _casts(batch.parcels[0], contract, timezone)
         given = batch.rows.select(made.given.alias(column) for column, made in casts.items())
         values = given.select(made.convert(pl.col(column)).alias(column) for column, made in casts.items())
         rows.append(values.hstack(batch.origin))
@@ -271,21 +299,31 @@ def _read_values(
     return pl.concat(rows), pl.concat(faults)
 
 
-def _casts(batch: _Batch, contract: type[dy.Schema], timezone: str) -> dict[str, Cast]:
-    layout = batch.parcels[0].layout
+def _casts(parcel: Parcel, contract: type[dy.Schema], timezone: str) -> dict[str, Cast]:
+    """How each column of the contract is made; the same for every parcel of a layout with the same columns.
+
+    Raises:
+        UnreadableDrop: A column's type can never be read as the contract's.
+    """
+    layout = parcel.layout
     casts: dict[str, Cast] = {}
     for column, definition in contract_columns(contract).items():
         name = layout.delivered_name(column)
         if column in layout.constants:
             delivered, found = pl.lit(layout.constants[column]), pl.String()
-        elif name in batch.rows.columns:
-            delivered, found = pl.col(name), batch.rows.schema[name]
+        elif name in parcel.rows.columns:
+            delivered, found = pl.col(name), parcel.rows.schema[name]
         else:
             delivered, found = pl.lit(None, pl.String), pl.String()
         try:
             casts[column] = cast(delivered, found, definition.dtype, layout, timezone)
         except NotCastable as error:
-            raise batch.refusal(column, found, definition.dtype) from error
+            raise refusal(
+                parcel.drop,
+                f"the column {name} is of type {type(found).__name__}",
+                f"a type that can be read as {type(definition.dtype).__name__}",
+                "Deliver it as text, or in that type.",
+            ) from error
     return casts
 
 
@@ -347,22 +385,20 @@ def _rejects(feed: str, parcels: Iterable[Parcel], batches: Iterable[_Batch], fa
     return pl.concat(rejects).sort(_ROW)
 
 
-def _files(feed: str, parcels: Sequence[Parcel], kept: pl.DataFrame, rejects: pl.DataFrame) -> pl.DataFrame:
-    files = pl.DataFrame(
-        {
-            "feed": [feed] * len(parcels),
-            "delivered_on": [parcel.drop.day for parcel in parcels],
-            "file": [parcel.drop.name for parcel in parcels],
-            "bytes": [parcel.bytes for parcel in parcels],
-            "fingerprint": [parcel.fingerprint for parcel in parcels],
-            "delivered": [parcel.delivered for parcel in parcels],
-        },
-        schema={name: kind for name, kind in FILES.items() if name not in ("accepted", "rejected")},
-    )
+def _files(
+    feed: str, parcels: Iterable[Parcel], refused: Iterable[Refused], kept: pl.DataFrame, rejects: pl.DataFrame
+) -> pl.DataFrame:
+    there = [
+        *((p.drop.day, p.drop.name, p.bytes, p.fingerprint, p.delivered, None) for p in parcels),
+        *((r.drop.day, r.drop.name, r.bytes, r.fingerprint, 0, r.fault) for r in refused),
+    ]
+    columns = ("delivered_on", "file", "bytes", "fingerprint", "delivered", "refused")
     return (
-        files.join(kept.group_by("file").len("accepted"), on="file", how="left")
+        pl.DataFrame(there, schema={name: FILES[name] for name in columns}, orient="row")
+        .join(kept.group_by("file").len("accepted"), on="file", how="left")
         .join(rejects.group_by("file").len("rejected"), on="file", how="left")
-        .with_columns(pl.col("accepted", "rejected").fill_null(0))
+        .with_columns(pl.col("accepted", "rejected").fill_null(0), feed=pl.lit(feed), suppressed=pl.lit(0, pl.Int64))
+        .select(FILES.names())
         .cast(FILES)
         .sort("delivered_on", "file")
     )

@@ -89,6 +89,7 @@ def popularity_promoted(decisions: pl.DataFrame) -> pl.DataFrame:
 
 NEWEST = dt.date(2017, 12, 31)
 PLANTED: list[tuple[str, str, str, Change]] = [
+    ("raw/transactions", "every_file_read", "raw.deliveries", with_text("refused", "raw/t/file.csv: it is empty")),
     ("raw/transactions", "nothing_lost", "raw.transactions", without_first_row),
     ("raw/transactions", "keys_once", "raw.transactions", first_row_again),
     ("raw/transactions", "little_rejected", "raw.deliveries", worth("rejected", 1000)),
@@ -249,7 +250,7 @@ def test_every_check_of_the_project_is_planted_or_named_here(project: dg.Definit
     }
     every = {(k.asset_key.to_user_string(), k.name) for c in project.asset_checks or [] for k in c.check_keys}
     of_feeds = {(a, n) for a, n in every if a.startswith("raw/") and a not in ("raw/transactions", "raw/crm_customers")}
-    shared = {("raw/crm_customers", "little_rejected")}
+    shared = {("raw/crm_customers", "little_rejected"), ("raw/crm_customers", "every_file_read")}
     assert every - of_feeds - shared - {(a, n) for a, n, _, _ in PLANTED} == elsewhere
 
 

@@ -1,9 +1,11 @@
 import gzip
 import json
+import re
 
+import polars as pl
 import pytest
 
-from cer_assets.feeds import Delivery, UnreadableDrop, csv_format
+from cer_assets.feeds import Delivery, csv_format
 
 from .conftest import Content, Read, declare
 
@@ -145,37 +147,41 @@ _DAMAGED_GZIP = gzip.compress(HEADER.encode(), mtime=0)[:-9]
     ],
 )
 def test_a_file_without_a_usable_header_is_refused(read: Read, name: str, content: Content, fault: str):
-    with pytest.raises(UnreadableDrop) as error:
-        read(REQUESTS, {name: content})
+    (told,) = read(REQUESTS, {name: content}).refused
 
-    assert str(error.value).startswith(f"erasure_requests/{name}: ")
-    assert fault in str(error.value)
-    assert "expected" in str(error.value)
+    assert told.startswith(f"erasure_requests/{name}: ")
+    assert fault in told
+    assert "expected" in told
 
 
 def test_a_refusal_does_not_tell_what_stands_in_place_of_a_header(read: Read):
-    with pytest.raises(UnreadableDrop) as error:
-        read(REQUESTS, {DAY: "crm,Zaphod Beeblebrox,2024-01-01\ncrm,Zaphod Beeblebrox,2024-01-01\n"})
+    delivery = read(REQUESTS, {DAY: "crm,Zaphod Beeblebrox,2024-01-01\ncrm,Zaphod Beeblebrox,2024-01-01\n"})
 
-    assert "Zaphod" not in str(error.value)
+    assert delivery.refused
+    assert "Zaphod" not in delivery.refused[0]
 
 
-def test_every_unusable_file_is_named_at_once(read: Read):
-    files = {"2024-01-01.csv": "", DAY: HEADER, "2024-01-03.parquet": b"PAR1"}
-    with pytest.raises(UnreadableDrop) as error:
-        read(REQUESTS, files)
+def test_every_unusable_file_is_named_and_the_others_are_read(read: Read):
+    files = {"2024-01-01.csv": "", DAY: HEADER + "crm,1,2024-01-01\n", "2024-01-03.parquet": b"PAR1"}
+    delivery = read(REQUESTS, files)
 
-    assert [line.split(":")[0] for line in str(error.value).split("\n")] == [
+    assert [told.split(":")[0] for told in delivery.refused] == [
         "erasure_requests/2024-01-01.csv",
         "erasure_requests/2024-01-03.parquet",
+    ]
+    assert delivery.accepted["file"].to_list() == [DAY]
+    assert delivery.files.select("file", "delivered", "bytes", pl.col("refused").is_null()).rows() == [
+        ("2024-01-01.csv", 0, 0, False),
+        (DAY, 1, 37, True),
+        ("2024-01-03.parquet", 0, 4, False),
     ]
 
 
 def test_a_file_no_layout_reads_is_refused(read: Read):
     feed = declare("erasure_requests", layout={"files": "*.export.csv"})
 
-    with pytest.raises(UnreadableDrop, match=r"no layout reads a file of this name; expected one of.*\*\.export\.csv"):
-        read(feed, {DAY: HEADER})
+    (told,) = read(feed, {DAY: HEADER}).refused
+    assert re.search(r"no layout reads a file of this name; expected one of.*\*\.export\.csv", told)
 
 
 def test_records_are_the_same_however_many_are_taken_at_once(read: Read, monkeypatch: pytest.MonkeyPatch):

@@ -6,8 +6,6 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from cer_assets.feeds import UnreadableDrop
-
 from .conftest import Read, declare
 
 BASKETS = declare("transactions", layout={"timezone": "UTC"}, partitions="daily")
@@ -79,10 +77,15 @@ def test_a_rejected_row_is_kept_as_it_was_delivered(read: Read):
     ],
 )
 def test_a_file_that_can_never_be_read_is_refused(read: Read, content: bytes | pl.DataFrame, fault: str):
-    with pytest.raises(UnreadableDrop) as error:
-        read(BASKETS, {DAY: content})
+    (told,) = read(BASKETS, {DAY: content}).refused
 
-    assert str(error.value).startswith(f"transactions/{DAY}: {fault}")
+    assert told.startswith(f"transactions/{DAY}: {fault}")
+
+
+def test_a_file_whose_types_do_not_fit_takes_no_other_with_it(read: Read):
+    delivery = read(BASKETS, {DAY: _lines(), "2024-01-03.parquet": _lines(amount=[[1], [2]])})
+
+    assert delivery.files.select("file", "delivered", "accepted").rows() == [(DAY, 2, 2), ("2024-01-03.parquet", 0, 0)]
 
 
 def test_a_file_without_rows_is_a_delivery_of_none(read: Read):

@@ -53,6 +53,8 @@ def test_each_file_is_accounted_for(read: Read):
         "delivered": 2,
         "accepted": 1,
         "rejected": 1,
+        "suppressed": 0,
+        "refused": None,
     }
     assert delivery.accepted.schema == polars_schema(CONTRACTS["customer_record"])
     assert delivery.rejects.schema == polars_schema(Reject)

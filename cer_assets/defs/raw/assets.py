@@ -12,7 +12,8 @@ deliveries = dg.AssetSpec(
     kinds={"deltalake"},
     tags={"stage": "raw"},
     description=(
-        "The ledger: one row for each file that was loaded, with its fingerprint and its rows delivered, accepted and"
-        " rejected. Every load enters its files here, last of all; what is not in the ledger is due."
+        "The ledger: one row for each file that was loaded, with its fingerprint and its rows delivered, accepted,"
+        " rejected and suppressed (of who asked to be forgotten); of a file that could not be read why it was refused."
+        " Every load enters its files here, last of all; what is not in the ledger is due."
     ),
 )

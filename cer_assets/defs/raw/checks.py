@@ -1,4 +1,4 @@
-"""Whether a delivery can be trusted: nothing lost, little rejected, no key twice, about as much as usual."""
+"""Whether a delivery can be trusted: every file read, nothing lost, little rejected, no key twice, much as usual."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +10,13 @@ from cer_assets.defs.io import table
 from cer_assets.defs.resources import Home
 from cer_assets.feeds import CONTRACTS, Feed, key_columns
 
+_TOLD = 3
+_COUNTED = ["delivered", "held", "turned_away", "suppressed"]
+
 
 def feed_checks(feed: Feed) -> list[dg.AssetChecksDefinition]:
     """The checks of one feed."""
-    checks = [_nothing_lost(feed), _little_rejected(feed), _keys_once(feed)]
+    checks = [_every_file_read(feed), _nothing_lost(feed), _little_rejected(feed), _keys_once(feed)]
     return [*checks, _usual_volume(feed)] if feed.partitions == "daily" else checks
 
 
@@ -23,31 +26,59 @@ def _check(
     return dg.asset_check(asset=dg.AssetKey(["raw", feed.feed]), name=name, blocking=blocking, description=description)
 
 
+def _every_file_read(feed: Feed) -> dg.AssetChecksDefinition:
+    @_check(
+        feed,
+        "every_file_read",
+        blocking=True,
+        description="No file was refused because it cannot be read at all. Of one that was the table holds no row, nor"
+        " any of the file it replaced; the other files are loaded.",
+    )
+    def every_file_read(home: Home) -> dg.AssetCheckResult:
+        files = home.ledger(feed.feed)
+        refused = files.filter(pl.col("refused").is_not_null()).sort("delivered_on", "file", descending=[True, False])
+        told = refused["refused"].head(_TOLD).to_list()
+        more = [f"and {refused.height - _TOLD} more"] if refused.height > _TOLD else []
+        metadata = {"files": files.height, "refused": refused.height, "bound": 0}
+        if refused.height:
+            metadata |= {"which": table(refused.select("delivered_on", "file", "refused"))}
+        return dg.AssetCheckResult(
+            passed=refused.is_empty(),
+            description="\n".join([*told, *more]) or None,
+            metadata=metadata,
+        )
+
+    return every_file_read
+
+
 def _nothing_lost(feed: Feed) -> dg.AssetChecksDefinition:
     @_check(
         feed,
         "nothing_lost",
         blocking=True,
-        description="In every file, the rows counted in it independently are the rows accepted plus the rows rejected.",
+        description="In every file, the rows counted in it independently are the rows accepted plus the rows rejected"
+        " plus those suppressed, whose person asked to be forgotten.",
     )
     def nothing_lost(home: Home) -> dg.AssetCheckResult:
         held = _count(home, f"raw.{feed.feed}", "held")
-        refused = _count(home, f"raw.{feed.feed}_rejects", "refused")
+        rejects = _count(home, f"raw.{feed.feed}_rejects", "turned_away")
         files = (
             home.ledger(feed.feed)
             .join(held, on=["delivered_on", "file"], how="full", coalesce=True)
-            .join(refused, on=["delivered_on", "file"], how="full", coalesce=True)
-            .with_columns(pl.col("delivered", "held", "refused").fill_null(0))
+            .join(rejects, on=["delivered_on", "file"], how="full", coalesce=True)
+            .with_columns(pl.col(_COUNTED).fill_null(0))
         )
-        wrong = files.filter(pl.col("delivered") != pl.col("held") + pl.col("refused")).sort("delivered_on", "file")
+        accounted = pl.sum_horizontal("held", "turned_away", "suppressed")
+        wrong = files.filter(pl.col("delivered") != accounted).sort("delivered_on", "file")
         metadata = {
             "delivered": int(files["delivered"].sum()),
             "accepted": int(files["held"].sum()),
-            "rejected": int(files["refused"].sum()),
+            "rejected": int(files["turned_away"].sum()),
+            "suppressed": int(files["suppressed"].sum()),
             "files that do not add up": wrong.height,
         }
         if wrong.height:
-            metadata |= {"which": table(wrong.select("delivered_on", "file", "delivered", "held", "refused"))}
+            metadata |= {"which": table(wrong.select("delivered_on", "file", *_COUNTED))}
         return dg.AssetCheckResult(passed=wrong.is_empty(), metadata=metadata)
 
     return nothing_lost

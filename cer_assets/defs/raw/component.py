@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import dagster as dg
@@ -24,7 +25,6 @@ from cer_assets.feeds import (
     personal_columns,
     read_drops,
 )
-from cer_assets.lake import Lake
 
 DELIVERED_ON = "delivered_on"
 
@@ -75,15 +75,19 @@ def feed_assets(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         io_manager_key="lake_tables",
     )
     def load(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.Output[pl.DataFrame]]:
-        drops = _drops(home, feed, as_days(context.partition_keys) if grid else None)
-        wanted = as_days(context.partition_keys) if grid else sorted({drop.day for drop in drops})
+        drops, wanted = _drops(home, feed, as_days(context.partition_keys) if grid else None)
         context.log.info(f"{feed.feed}: reading {len(drops)} files, {sum(d.bytes for d in drops) / 1e6:,.1f} MB")
         delivery = read_drops(feed, drops, timezone())
+        # Here, before anything is published, rows of who asked to be forgotten leave `delivery.accepted` and
+        # `delivery.rejects`, and are counted as `suppressed` in `delivery.files`.
+        delivery = _with_days_left_alone(home, feed, delivery, wanted)
+        for fault in delivery.refused:
+            context.log.error(f"refused: {fault}")
         _keep_rejects(context, home, feed, delivery, wanted)
         replaced = {} if grid else {REPLACES: " ".join(map(str, wanted))}
         yield dg.Output(delivery.accepted, metadata=_figures(delivery) | replaced)
         # The ledger comes last: a load that was killed before is not in it, so it is due again.
-        enter(home.lake, feed, delivery.files, wanted)
+        enter(home, feed, delivery.files, wanted)
 
     rejects = dg.AssetSpec(
         ["raw", f"{feed.feed}_rejects"],
@@ -116,29 +120,61 @@ def _keep_rejects(
     context.log_event(dg.AssetObservation(["raw", f"{feed.feed}_rejects"], metadata=metadata))
 
 
-def enter(lake: Lake, feed: Feed, files: pl.DataFrame, wanted: Sequence[dt.date]) -> None:
+def enter(home: Home, feed: Feed, files: pl.DataFrame, wanted: Sequence[dt.date]) -> None:
     """Enter what was read into the ledger of deliveries, in place of what it held for the feed and those days."""
+    others = home.ledger(feed.feed).filter(~pl.col(DELIVERED_ON).is_in(list(wanted)))
     files = files.with_columns(layout=pl.lit(feed.version))
-    if lake.exists(LEDGER):
-        others = lake.scan(LEDGER).filter(pl.col("feed") == feed.feed, ~pl.col(DELIVERED_ON).is_in(list(wanted)))
-        files = pl.concat([others.collect().select(files.columns), files])
-    lake.publish(LEDGER, files.sort("feed", DELIVERED_ON, "file"), partition_by="feed", keys=[feed.feed])
+    files = pl.concat([others, files], how="diagonal").select(files.columns).sort("feed", DELIVERED_ON, "file")
+    home.lake.publish(LEDGER, files, partition_by="feed", keys=[feed.feed])
 
 
-def _drops(home: Home, feed: Feed, wanted: Sequence[dt.date] | None) -> list[Drop]:
-    """The drops of some days; without days those of every day that has one not entered yet, or all if asked again."""
+def _drops(home: Home, feed: Feed, wanted: Sequence[dt.date] | None) -> tuple[list[Drop], list[dt.date]]:
+    """The drops of some days, and those days; without days, every day on which something is due, or all if asked again.
+
+    A file that replaces another of its day and cannot be read takes the other's rows with it: the table holds what the
+    files say that lie in the landing zone now, the former version what they said before, and `every_file_read` is red.
+    """
     there = list_drops(home.landing, feed.feed)
+    withdrawn = _withdrawn(home, feed, there)
     if wanted is None:
-        wanted = sorted({d.day for d in not_entered(home, feed, there)} or {d.day for d in there})
+        wanted = sorted({d.day for d in not_entered(home, feed, there)} | withdrawn or {d.day for d in there})
     drops = [d for d in there if d.day in set(wanted)]
-    if not drops:
+    if not drops and withdrawn.isdisjoint(wanted):
         span = f" for {wanted[0]} to {wanted[-1]}" if wanted else ""
         folder = home.landing / feed.feed
         raise dg.Failure(
             f"{feed.feed}: no drop{span}. Put <YYYY-MM-DD>.csv, .csv.gz, .parquet or .ndjson into {folder}",
             allow_retries=False,
         )
-    return drops
+    return drops, list(wanted)
+
+
+def _withdrawn(home: Home, feed: Feed, there: Sequence[Drop]) -> set[dt.date]:
+    """Days with a file that was refused and is gone: loaded again, they stand without it."""
+    refused = home.ledger(feed.feed).filter(pl.col("refused").is_not_null())
+    return set(refused.filter(~pl.col("file").is_in([d.name for d in there]))[DELIVERED_ON])
+
+
+def _with_days_left_alone(home: Home, feed: Feed, delivery: Delivery, wanted: Sequence[dt.date]) -> Delivery:
+    """What a day holds of which no file lies there any more stays; only its refused files leave the ledger.
+
+    Such a day is asked for when the one refused file on it was withdrawn, after others were loaded and archived.
+    """
+    read = set(delivery.files[DELIVERED_ON])
+    alone = [day for day in wanted if day not in read]
+    files = home.ledger(feed.feed).filter(pl.col(DELIVERED_ON).is_in(alone), pl.col("refused").is_null())
+    if files.is_empty():
+        return delivery
+    return replace(
+        delivery,
+        accepted=pl.concat([delivery.accepted, _held(home, f"raw.{feed.feed}", delivery.accepted, alone)]),
+        rejects=pl.concat([delivery.rejects, _held(home, f"raw.{feed.feed}_rejects", delivery.rejects, alone)]),
+        files=pl.concat([delivery.files, files.select(delivery.files.columns)]),
+    )
+
+
+def _held(home: Home, name: str, like: pl.DataFrame, wanted: Sequence[dt.date]) -> pl.DataFrame:
+    return home.lake.scan(name).filter(pl.col(DELIVERED_ON).is_in(wanted)).select(like.columns).collect()
 
 
 def _promise(feed: Feed) -> str:
@@ -151,12 +187,16 @@ def _figures(delivery: Delivery) -> dict[str, Any]:
     """Counts of the load; short, because the metadata is written once for every partition."""
     files = delivery.files
     by_day = files.group_by(DELIVERED_ON).agg(
-        pl.len().alias("files"), pl.col("delivered", "accepted", "rejected").sum()
+        pl.len().alias("files"),
+        pl.col("delivered", "accepted", "rejected", "suppressed").sum(),
+        pl.col("refused").count().alias("files refused"),
     )
     return {
         "files": files.height,
         "delivered": int(files["delivered"].sum()),
         "rejected": int(files["rejected"].sum()),
+        "suppressed": int(files["suppressed"].sum()),
+        "files refused": len(delivery.refused),
         "newest days": table(by_day.sort(DELIVERED_ON, descending=True), most=7),
     } | ({"columns not in the contract": ", ".join(delivery.ignored)} if delivery.ignored else {})
 
