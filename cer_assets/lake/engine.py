@@ -16,6 +16,7 @@ Columns = Mapping[str, pl.DataType | type[pl.DataType]]
 def clean_connection(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """Settle what would otherwise depend on the machine: the time zone."""
     con.execute("set timezone = 'UTC'")
+    con.execute("set enable_progress_bar = false")
     return con
 
 

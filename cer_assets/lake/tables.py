@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import duckdb
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
-from cer_assets.lake.content import content_hash, sums_by
+from cer_assets.lake.content import Sums, hash_of
+from cer_assets.lake.held import SUMS, held_sums, sums_text
+from cer_assets.lake.staging import FrameRows, Key, Parameters, Rows, query_rows, storable
 
-Key = dt.date | str
-"""What a partition is named by."""
+CONTENT = "cer.content"
+"""In a commit: the content hash of the rows handed over."""
+STATISTICS, NONE_OF_VALUES = "delta.dataSkippingNumIndexedCols", "0"
+"""The table property that keeps the smallest and largest values of columns, which may be a person's, out of the log."""
 
 
 class MissingTable(LookupError):
@@ -25,7 +30,8 @@ class Published:
     """What a call of `Lake.publish` left behind.
 
     `version` is the table's Delta version, `rows` and `content` speak of the rows handed over, `table_rows` and `bytes`
-    of the whole table, and `changed` says whether a new version was needed to hold them.
+    of the whole table, and `changed` says whether a new version was needed to hold them. `columns` are the polars types
+    as they are held, `partitions` the rows handed over of each partition that has any.
     """
 
     version: int
@@ -34,6 +40,8 @@ class Published:
     bytes: int
     content: str
     changed: bool
+    columns: Mapping[str, pl.DataType]
+    partitions: Mapping[Key, int]
 
 
 @dataclass(frozen=True)
@@ -101,90 +109,133 @@ class Lake:
 
         Raises:
             ValueError: a row lies outside `keys` or in no partition, or a column holds nothing but untyped nulls.
+            TypeError: a column's type is none that Delta holds.
         """
-        frame = _storable(frame, table)
-        if partition_by is not None and (homeless := frame[partition_by].null_count()):
-            raise ValueError(f"{table}: {homeless} rows have no {partition_by}, by which the table is laid out")
-        sums = {} if partition_by is None else sums_by(frame, partition_by)
-        content = content_hash(frame, sums or None)
-        if keys is not None and partition_by is not None:
-            _refuse_others(frame, partition_by, keys, table)
-        held = self._held(table, frame, partition_by, keys)
-        if held is None:
-            self._write(table, frame, content, partition_by, None if not self.exists(table) else keys)
-        elif partition_by is None:
-            if held.height == frame.height and content_hash(held) == content:
-                return self._published(table, frame.height, content, changed=False)
-            self._write(table, frame, content, None, None)
-        else:
-            moved = _moved(sums_by(held, partition_by), sums)
-            if not moved:
-                return self._published(table, frame.height, content, changed=False)
-            self._write(table, frame.filter(pl.col(partition_by).is_in(moved)), content, partition_by, moved)
-        return self._published(table, frame.height, content, changed=True)
+        return self._publish(table, FrameRows(storable(frame, table)), partition_by, keys)
 
-    def _held(
-        self, table: str, frame: pl.DataFrame, partition_by: str | None, keys: Sequence[Key] | None
-    ) -> pl.DataFrame | None:
-        """The rows that `frame` would replace, where they have its columns."""
-        if not self.exists(table):
-            return None
-        held = self.scan(table)
+    def publish_query(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        table: str,
+        query: str,
+        *,
+        parameters: Parameters | None = None,
+        partition_by: str | None = None,
+        keys: Sequence[Key] | None = None,
+    ) -> Published:
+        """Publish what a query gives, as `publish` would its frame, without ever holding it in memory whole.
+
+        The query runs once. Its result stays in DuckDB, which spills to disk where the connection names a folder for
+        that, and is handed over batch by batch.
+
+        Args:
+            con: a clean connection that sees what the query reads; nothing else may use it meanwhile.
+            table: `schema.table`.
+            query: one select.
+            parameters: values of its placeholders.
+            partition_by: as for `publish`.
+            keys: as for `publish`.
+
+        Raises:
+            ValueError: as for `publish`.
+            TypeError: a column's type is none that Delta holds.
+        """
+        with query_rows(con, query, parameters, table) as rows:
+            return self._publish(table, rows, partition_by, keys)
+
+    def _publish(self, table: str, rows: Rows, partition_by: str | None, keys: Sequence[Key] | None) -> Published:
+        if partition_by is not None:
+            _refuse_unnamed(rows, partition_by, table)
+        sums = rows.sums(partition_by)
         if keys is not None and partition_by is not None:
-            held = held.filter(pl.col(partition_by).is_in(list(keys)))
-        if dict(held.collect_schema()) != dict(frame.schema):
-            return None
-        return held.select(frame.columns).collect()
+            _refuse_others(sums, keys, table)
+        handed = Handed(table, rows.columns, sums, hash_of(rows.columns, sums), partition_by)
+        opened = self.open(table) if self.exists(table) else None
+        held = None if opened is None else held_sums(opened, rows.columns, partition_by, keys)
+        if opened is None or held is None:
+            self._write(handed, rows, None if opened is None else keys, opened)
+        elif held.wanted == dict(sums):
+            return self._published(handed, changed=False)
+        else:
+            moved = None if partition_by is None else _moved(held.wanted, sums)
+            self._write(handed, rows, moved, opened, held.all)
+        return self._published(handed, changed=True)
 
     def _write(
         self,
-        table: str,
-        frame: pl.DataFrame,
-        content: str,
-        partition_by: str | None,
+        handed: "Handed",
+        rows: Rows,
         keys: Sequence[Key] | None,
+        opened: DeltaTable | None,
+        held: Sums | None = None,
     ) -> None:
         """Replace some partitions, or without keys the whole table, in one commit."""
+        before = -1 if opened is None else opened.version()
+        if opened is not None and opened.metadata().configuration.get(STATISTICS) != NONE_OF_VALUES:
+            opened.alter.set_table_properties({STATISTICS: NONE_OF_VALUES})
+            before = opened.version()
+        replaced = None if keys is None or handed.partition_by is None else list(keys)
+        kept = {} if replaced is None or held is None else {k: v for k, v in held.items() if k not in set(replaced)}
+        written = handed.sums if replaced is None else {k: v for k, v in handed.sums.items() if k in set(replaced)}
         write_deltalake(
-            self.uri(table),
-            frame.sort(partition_by) if partition_by else frame,
+            self.uri(handed.table),
+            rows.stream(handed.partition_by, replaced),
             mode="overwrite",
-            partition_by=[partition_by] if partition_by else None,
-            schema_mode="overwrite" if keys is None else "merge",
-            predicate=None if keys is None or partition_by is None else _within(partition_by, keys),
-            commit_properties=CommitProperties(custom_metadata={"cer.content": content}),
+            partition_by=None if handed.partition_by is None else [handed.partition_by],
+            schema_mode="overwrite" if replaced is None else "merge",
+            predicate=None
+            if replaced is None or handed.partition_by is None
+            else _within(handed.partition_by, replaced),
+            configuration={STATISTICS: NONE_OF_VALUES},
+            commit_properties=CommitProperties(
+                custom_metadata={CONTENT: handed.content, SUMS: sums_text(handed.columns, {**kept, **written}, before)}
+            ),
         )
 
-    def _published(self, table: str, rows: int, content: str, *, changed: bool) -> Published:
-        opened = self.open(table)
+    def _published(self, handed: "Handed", *, changed: bool) -> Published:
+        opened = self.open(handed.table)
         files = pl.DataFrame(opened.get_add_actions(flatten=True))
-        table_rows, size = int(files["num_records"].sum()), int(files["size_bytes"].sum())
-        return Published(opened.version(), rows, table_rows, size, content, changed)
+        return Published(
+            version=opened.version(),
+            rows=sum(rows for rows, _ in handed.sums.values()),
+            table_rows=int(files["num_records"].sum()),
+            bytes=int(files["size_bytes"].sum()),
+            content=handed.content,
+            changed=changed,
+            columns=handed.columns,
+            partitions={} if handed.partition_by is None else {cast("Key", k): n for k, (n, _) in handed.sums.items()},
+        )
 
 
-def _storable(frame: pl.DataFrame, table: str) -> pl.DataFrame:
-    untyped = [name for name, dtype in frame.schema.items() if dtype == pl.Null]
-    if untyped:
-        raise ValueError(f"{table}: give the columns {untyped} a type; they hold untyped nulls only")
-    text = [n for n, t in frame.schema.items() if isinstance(t, pl.Enum | pl.Categorical)]
-    unsigned = [n for n, t in frame.schema.items() if t.is_unsigned_integer()]
-    times = [n for n, t in frame.schema.items() if isinstance(t, pl.Datetime)]
-    return frame.with_columns(
-        pl.col(text).cast(pl.String),
-        pl.col(unsigned).cast(pl.Int64),
-        pl.col(times).dt.cast_time_unit("us"),
-    )
+@dataclass(frozen=True)
+class Handed:
+    """Rows that were handed over to be published: what is known of them without holding them."""
+
+    table: str
+    columns: Mapping[str, pl.DataType]
+    sums: Sums
+    content: str
+    partition_by: str | None
 
 
-def _moved(before: Mapping[object, tuple[int, int]], now: Mapping[object, tuple[int, int]]) -> list[Key]:
+def _moved(before: Sums, now: Sums) -> list[Key]:
     """The partitions whose rows differ."""
     return sorted(cast("set[Any]", {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}))
 
 
-def _refuse_others(frame: pl.DataFrame, column: str, keys: Sequence[Key], table: str) -> None:
-    others = set(frame[column].unique()) - set(keys)
+def _refuse_unnamed(rows: Rows, column: str, table: str) -> None:
+    """Refuse rows that lie in no partition, and columns that name none."""
+    kind = rows.columns[column]
+    if not isinstance(kind, pl.Date | pl.String):
+        raise TypeError(f"{table}: lay it out by a day or a short name; {column} is of type {kind}")
+    if homeless := rows.homeless(column):
+        raise ValueError(f"{table}: {homeless} rows have no {column}, by which the table is laid out")
+
+
+def _refuse_others(sums: Sums, keys: Sequence[Key], table: str) -> None:
+    others = set(sums) - set(keys)
     if others:
-        raise ValueError(f"{table}: {len(others)} values of {column} are outside the partitions to be replaced")
+        raise ValueError(f"{table}: rows of {len(others)} partitions are outside the partitions to be replaced")
 
 
 def _within(column: str, keys: Sequence[Key]) -> str:
