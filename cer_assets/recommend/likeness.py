@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import date
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -62,6 +63,12 @@ def _pruned(block: sparse.csr_matrix, k: int) -> sparse.csr_matrix:
         block.eliminate_zeros()
     block.sort_indices()
     return block
+
+
+def rows_among(interactions: Interactions, customers: pl.Series) -> Indices:
+    """Matrix row of each customer_id, -2 for one who is not there: no row that is ever asked about."""
+    rows = interactions.row_of(customers)
+    return np.where(rows < 0, np.int32(-2), rows)
 
 
 def scaled_to_length_one(matrix: sparse.csr_matrix) -> sparse.csr_matrix:

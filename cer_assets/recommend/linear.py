@@ -1,5 +1,7 @@
 """What linear recommenders share: ridge regression on its smaller side, scores, the own product behind a score."""
 
+from abc import abstractmethod
+from datetime import date
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,6 +35,13 @@ class LinearRecommender(Recommender):
     """What each of them adds to the score of each (products scored x products scored)."""
     intercept_: NDArray[np.float32]
     """What everyone's score begins with."""
+
+    def _place(self, interactions: Interactions, as_of: date) -> None:
+        self.weights_ = self._weighed(interactions, as_of)
+
+    @abstractmethod
+    def _weighed(self, interactions: Interactions, as_of: date) -> sparse.csr_matrix:
+        """`weights_` of some customers, by the usual length of those the model was fitted with."""
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """What the customer's purchases say.
@@ -133,13 +142,24 @@ def squares(inputs: sparse.csr_matrix) -> NDArray[np.float64]:
     return np.asarray(inputs.multiply(inputs).sum(axis=0), np.float64).ravel()
 
 
-def of_like_length(weights: sparse.csr_matrix, power: float) -> sparse.csr_matrix:
-    """Rows brought nearer to the length of the usual row: 0 leaves them, 1 makes all alike."""
-    lengths = np.sqrt(np.asarray(weights.multiply(weights).sum(axis=1), np.float64).ravel())
+def usual_length(weights: sparse.csr_matrix) -> float:
+    """Mean length of the rows that are not empty; 0 where all are."""
+    lengths = _lengths(weights)
+    return float(lengths[lengths > 0].mean()) if lengths.any() else 0.0
+
+
+def of_like_length(weights: sparse.csr_matrix, power: float, usual: float | None = None) -> sparse.csr_matrix:
+    """Rows brought nearer to the usual length, of these rows unless given: 0 leaves them, 1 makes all alike."""
+    lengths = _lengths(weights)
+    usual = usual_length(weights) if usual is None else usual
     some = lengths > 0
     if not power or not some.any():
         return weights
-    return scale_rows(weights, (lengths[some].mean() / np.where(some, lengths, 1)) ** power)
+    return scale_rows(weights, (usual / np.where(some, lengths, 1)) ** power)
+
+
+def _lengths(weights: sparse.csr_matrix) -> NDArray[np.float64]:
+    return np.sqrt(np.asarray(weights.multiply(weights).sum(axis=1), np.float64).ravel())
 
 
 def mean_squared_length(inputs: sparse.csr_matrix) -> float:

@@ -1,6 +1,7 @@
 """The contract of every recommender; no family of models lives here, and no selection of the best."""
 
 from abc import ABC, abstractmethod
+from copy import copy
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -82,6 +83,24 @@ class Recommender(ABC):
             (rows x products), higher is better, comparable within a row only; -inf where the model has nothing to say.
             The caller may write into it.
         """
+
+    def of_others(self, interactions: Interactions, as_of: date) -> Self:
+        """A copy that scores these customers by what was learned of those it was fitted with; nothing is learned anew.
+
+        Where there are too many customers to learn from and to hold at once, a model is fitted on some and then handed
+        the others, block after block. Of who was fitted with, every score is what it was.
+
+        Args:
+            interactions: of the customers asked for, in the products (columns) the model was fitted with.
+            as_of: the day it was fitted as of.
+        """
+        found = copy(self)
+        found.interactions_ = interactions
+        found._place(interactions, as_of)
+        return found
+
+    def _place(self, interactions: Interactions, as_of: date) -> None:
+        """Weigh what each of these customers bought, as far as the family looks at that; in place, of a copy."""
 
     def behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:
         """The product in each row's own history that speaks most for a recommended one, -1 where none does.

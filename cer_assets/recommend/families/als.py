@@ -76,6 +76,10 @@ class Als(Recommender):
         self.item_factors_ = self._learn(confidence)
         return self.apply(interactions, as_of)
 
+    def of_others(self, interactions: Interactions, as_of: date) -> Self:
+        """As every family; see `apply`."""
+        return copy(self).apply(interactions, as_of)
+
     def apply(self, interactions: Interactions, as_of: date, audience: NDArray[np.bool_] | None = None) -> Self:
         """Score these customers and products from now on, with the item factors already learned.
 
@@ -230,14 +234,18 @@ class AlsByBucket(Recommender):
     def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
         """Train a model per bucket unless they were given, then score the customers of `interactions`."""
         self.interactions_ = interactions
+        self._trained = self._train(interactions, products, as_of) if self.models is None else self.models
+        self._place(interactions, as_of)
+        return self
+
+    def _place(self, interactions: Interactions, as_of: date) -> None:
         self.bucket_ = interactions.trait("bucket")
-        trained = self._train(interactions, products, as_of) if self.models is None else self.models
         # Copies: a model handed in may be applied elsewhere to other interactions.
         self.models_ = {
-            bucket: copy(trained[bucket]).apply(interactions, as_of, self.bucket_ == bucket)
-            for bucket in sorted(trained)
+            bucket: copy(self._trained[bucket]).apply(interactions, as_of, self.bucket_ == bucket)
+            for bucket in sorted(self._trained)
         }
-        return self
+
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """Predicted preference by the model of each row's bucket."""
@@ -260,8 +268,9 @@ class AlsByBucket(Recommender):
         return {**super().card(), "buckets": {bucket: model.card() for bucket, model in self.models_.items()}}
 
     def _train(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> dict[str, Als]:
-        names = pl.Series(self.bucket_, dtype=pl.String).drop_nulls().unique().sort()
-        own = {name: interactions.of(interactions.customers.filter(self.bucket_[:-1] == name)) for name in names}
+        bucket = interactions.trait("bucket")
+        names = pl.Series(bucket, dtype=pl.String).drop_nulls().unique().sort()
+        own = {name: interactions.of(interactions.customers.filter(bucket[:-1] == name)) for name in names}
         return {b: Als(self.settings).fit(bought, products, as_of) for b, bought in own.items() if len(bought.rows)}
 
 

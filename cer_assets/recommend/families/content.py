@@ -56,17 +56,22 @@ class Content(Recommender):
         self.described_ = described(products, interactions.products)
         self._by_term = sparse.csr_matrix(self.described_.T)
         self.known_ = np.diff(self.described_.indptr) > 0
+        bought = self._place(interactions, as_of)
+        buyers = np.bincount(bought.indices, minlength=bought.shape[1]) + 1.0
+        self.popularity_ = ((buyers / max(buyers.max(initial=1), 1)) ** self.settings.popularity_power).astype(
+            np.float32
+        )
+        return self
+
+    def _place(self, interactions: Interactions, as_of: date) -> sparse.csr_matrix:
+        """The same, of what each customer bought; returns that by itself."""
         bought = weighted(interactions, as_of, self.settings.half_life_days)
         weights = bought + self._looked(days_since_epoch(as_of))
         # Of what is not described nothing can be said.
         weights = scale_columns(sparse.csr_matrix(weights), self.known_.astype(np.float32))
         weights.eliminate_zeros()
         self.weights_ = weights
-        buyers = np.bincount(bought.indices, minlength=bought.shape[1]) + 1.0
-        self.popularity_ = ((buyers / max(buyers.max(initial=1), 1)) ** self.settings.popularity_power).astype(
-            np.float32
-        )
-        return self
+        return bought
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """Likeness to what the customer bought and looked at; -inf for what shares no term with it."""

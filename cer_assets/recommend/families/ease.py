@@ -18,6 +18,7 @@ from cer_assets.recommend.linear import (
     of_like_length,
     ridge,
     squares,
+    usual_length,
 )
 from cer_assets.recommend.model import Recommender, Settings
 
@@ -64,11 +65,9 @@ class Ease(LinearRecommender):
         """Learn the coefficients between the most bought products."""
         settings = self.settings
         self.interactions_ = interactions
-        weights = weighted(interactions, as_of, settings.half_life_days)
-        if not settings.logarithm:
-            weights.data[:] = 1
         self.columns_ = most_bought(interactions, settings.max_products)
-        self.weights_ = of_like_length(sparse.csr_matrix(weights[:, self.columns_]), settings.length_power)
+        self._usual = usual_length(self._counted(interactions, as_of))
+        self._place(interactions, as_of)
         bought = self.weights_[:-1]
         penalty = settings.regularization or RELATIVE * mean_squared_length(bought)
         explained = ridge(bought, bought, penalty + settings.dropout / (1 - settings.dropout) * squares(bought))
@@ -77,6 +76,15 @@ class Ease(LinearRecommender):
         self.coefficients_ = explained
         self.intercept_ = np.zeros(len(self.columns_), np.float32)
         return self
+
+    def _weighed(self, interactions: Interactions, as_of: date) -> sparse.csr_matrix:
+        return of_like_length(self._counted(interactions, as_of), self.settings.length_power, self._usual)
+
+    def _counted(self, interactions: Interactions, as_of: date) -> sparse.csr_matrix:
+        weights = weighted(interactions, as_of, self.settings.half_life_days)
+        if not self.settings.logarithm:
+            weights.data[:] = 1
+        return sparse.csr_matrix(weights[:, self.columns_])
 
 
 def members() -> Sequence[Recommender]:

@@ -19,6 +19,7 @@ from cer_assets.recommend.linear import (
     of_like_length,
     of_rank,
     ridge,
+    usual_length,
 )
 from cer_assets.recommend.model import Recommender, Settings
 
@@ -63,8 +64,9 @@ class Forward(LinearRecommender):
         self.interactions_ = interactions
         self.columns_ = most_bought(interactions, settings.max_products)
         began = days_since_epoch(as_of) - settings.window_days
-        before = self._weights(began)
-        after = self._bought(interactions.days >= began)
+        before = self._counted(interactions, began)
+        before = of_like_length(before, settings.length_power)
+        after = self._bought(interactions, interactions.days >= began)
         after.data[:] = 1
         learning = np.flatnonzero(np.diff(before.indptr) * np.diff(after.indptr))
         inputs, targets = before[learning], after[learning]
@@ -75,23 +77,30 @@ class Forward(LinearRecommender):
         if settings.rank is not None:
             coefficients = of_rank(coefficients, inputs, settings.rank)
         self.coefficients_, self.intercept_ = coefficients[:-1], intercept * coefficients[-1]
-        self.weights_ = self._weights(days_since_epoch(as_of))
-        if not len(learning):
-            # Nobody has bought both before and since: nothing was learned, and nothing is said of anyone.
-            self.weights_ = sparse.csr_matrix(scale_rows(self.weights_, np.zeros(interactions.shape[0])))
-            self.weights_.eliminate_zeros()
+        self._learned = len(learning) > 0
+        self._usual = usual_length(self._counted(interactions, days_since_epoch(as_of)))
+        self._place(interactions, as_of)
         return self
 
-    def _weights(self, day: int) -> sparse.csr_matrix:
-        """What was bought before a day, later purchases weighing more, customers brought nearer to one length."""
-        seen = self.interactions_
-        half_life = self.settings.half_life_days or np.inf
-        weights = self._bought(seen.days < day, np.exp2((seen.days - day) / half_life))
-        weights.data = np.log1p(weights.data)
-        return of_like_length(weights, self.settings.length_power)
+    def _weighed(self, interactions: Interactions, as_of: date) -> sparse.csr_matrix:
+        weights = self._counted(interactions, days_since_epoch(as_of))
+        weights = of_like_length(weights, self.settings.length_power, self._usual)
+        if not self._learned:
+            # Nobody has bought both before and since: nothing was learned, and nothing is said of anyone.
+            weights = sparse.csr_matrix(scale_rows(weights, np.zeros(interactions.shape[0])))
+            weights.eliminate_zeros()
+        return weights
 
-    def _bought(self, some: NDArray[np.bool_], weights: NDArray[np.float64] | None = None) -> sparse.csr_matrix:
-        seen = self.interactions_
+    def _counted(self, seen: Interactions, day: int) -> sparse.csr_matrix:
+        """What was bought before a day, later purchases weighing more."""
+        half_life = self.settings.half_life_days or np.inf
+        weights = self._bought(seen, seen.days < day, np.exp2((seen.days - day) / half_life))
+        weights.data = np.log1p(weights.data)
+        return weights
+
+    def _bought(
+        self, seen: Interactions, some: NDArray[np.bool_], weights: NDArray[np.float64] | None = None
+    ) -> sparse.csr_matrix:
         values = np.ones(int(some.sum())) if weights is None else weights[some]
         entries = (values.astype(np.float32), (seen.rows[some], seen.columns[some]))
         return sparse.csr_matrix(sparse.csr_matrix(entries, shape=seen.shape)[:, self.columns_])

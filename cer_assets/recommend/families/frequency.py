@@ -39,10 +39,13 @@ class PersonalFrequency(Recommender):
     def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
         """Weigh each customer's days by age, and keep popularity to order what they never bought."""
         self.interactions_ = interactions
-        self.frequency_ = interactions.decayed(as_of, self.settings.half_life_days)
+        self._place(interactions, as_of)
         popularity = Popularity().fit(interactions, products, as_of).popularity_
         self.popularity_ = popularity / max(float(popularity.max(initial=0)), 1.0)
         return self
+
+    def _place(self, interactions: Interactions, as_of: date) -> None:
+        self.frequency_ = interactions.decayed(as_of, self.settings.half_life_days)
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """(Decayed) days of purchase plus popularity small enough to only break ties."""

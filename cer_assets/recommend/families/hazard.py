@@ -69,10 +69,18 @@ class Hazard(Recommender):
         before = [self._pairs(today - self.settings.days * number) for number in range(self.settings.windows + 2)]
         now, last = before[0], before[1]
         bought = self._measured(last, self._readiness(before[2:], kin))
-        learned = self._learn(bought, *self._outcome(last))
-        chance = now.share if learned is None else learned(self._measured(now, self._readiness(before[1:-1], kin)))
-        self.chance_ = sparse.csr_matrix((chance.astype(np.float32), (now.rows, now.columns)), shape=interactions.shape)
+        self._curve = self._learn(bought, *self._outcome(last))
+        self._of_product = self._measured_products(now, self._readiness(before[1:-1], kin))
+        self._judge(now)
         return self
+
+    def _place(self, interactions: Interactions, as_of: date) -> None:
+        self._judge(self._pairs(days_since_epoch(as_of)))
+
+    def _judge(self, now: "_Pairs") -> None:
+        chance = now.share if self._curve is None else self._curve(_measured_pairs(now, self._of_product))
+        entries = (chance.astype(np.float32), (now.rows, now.columns))
+        self.chance_ = sparse.csr_matrix(entries, shape=self.interactions_.shape)
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """Probability that each product is bought again in the days ahead, -inf for what was never bought."""
@@ -108,6 +116,10 @@ class Hazard(Recommender):
 
     def _measured(self, pairs: "_Pairs", readiness: Floats) -> Floats:
         """Natural logs of what is known of each pair (pairs x measures)."""
+        return _measured_pairs(pairs, self._measured_products(pairs, readiness))
+
+    def _measured_products(self, pairs: "_Pairs", readiness: Floats) -> list[Floats]:
+        """What is known of each product on the eve of the pairs' day."""
         bought, width = self.interactions_, self.interactions_.shape[1]
         past = bought.days < pairs.day
         age, columns = pairs.day - bought.days[past], bought.columns[past]
@@ -116,11 +128,7 @@ class Hazard(Recommender):
             lately, usually = (np.bincount(columns, np.exp2(-age / half), minlength=width) for half in (short, long))
             all_products = lately.sum() / max(usually.sum(), 1e-12)
             trends.append((lately + all_products) / (usually + 1) / max(all_products, 1e-12))
-        buyers = np.bincount(pairs.columns, minlength=width)
-        of_product = [readiness, buyers, *trends]
-        own = [pairs.share, pairs.count, pairs.age, pairs.trips + 1.0]
-        known = [*own, *(values[pairs.columns] for values in of_product)]
-        return np.log(np.maximum(np.column_stack(known), 1e-4))
+        return [readiness, np.bincount(pairs.columns, minlength=width).astype(np.float64), *trends]
 
     def _learn(self, X: Floats, again: NDArray[np.bool_], came: NDArray[np.bool_]) -> "_Curve | None":
         """Learn from the pairs of customers who came, None where none or all of them were bought again."""
@@ -198,6 +206,12 @@ class _Curve:
         with one_blas_thread():
             odds = _with_products((X - self.mean) / self.spread) @ self.weights[:-1] + self.weights[-1]
         return 1 / (1 + np.exp(-odds))
+
+
+def _measured_pairs(pairs: _Pairs, of_product: Sequence[Floats]) -> Floats:
+    own = [pairs.share, pairs.count, pairs.age, pairs.trips + 1.0]
+    known = [*own, *(values[pairs.columns] for values in of_product)]
+    return np.log(np.maximum(np.column_stack(known), 1e-4))
 
 
 def _with_products(z: Floats) -> Floats:

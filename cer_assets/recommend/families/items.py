@@ -58,7 +58,7 @@ class ItemNeighbours(Recommender):
     def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
         """Find each product's nearest neighbours among the candidates."""
         self.interactions_ = interactions
-        self.weights_ = weighted(interactions, as_of, self.settings.half_life_days)
+        self._place(interactions, as_of)
         described = _described(interactions, as_of, self.settings.weighting)
         customers = sparse.csr_matrix(described.T)
         width = len(interactions.products)
@@ -75,6 +75,9 @@ class ItemNeighbours(Recommender):
         sums = np.asarray(mutual.sum(axis=0), np.float64).ravel()
         self.likeness_ = scale_columns(mutual, np.where(sums > 0, sums, 1) ** -self.settings.hub_power)
         return self
+
+    def _place(self, interactions: Interactions, as_of: date) -> None:
+        self.weights_ = weighted(interactions, as_of, self.settings.half_life_days)
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """Likeness to what the customer bought, added up; -inf for what is like nothing of it."""

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.interactions import Interactions
+from cer_assets.recommend.likeness import rows_among
 from cer_assets.recommend.model import Indices, Recommender, Scores, Settings, Voice, top_k
 
 
@@ -55,7 +56,7 @@ class TifuKnn(Recommender):
     def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
         """Weigh the baskets of every customer, and choose among whom neighbours are sought."""
         self.interactions_ = interactions
-        self.vectors_ = self._vectors(interactions)
+        self._place(interactions, as_of)
         buying = np.flatnonzero(np.diff(self.vectors_.indptr)).astype(np.int32)
         if len(buying) > self.settings.max_references:
             drawn = np.random.default_rng(self.settings.seed).choice(
@@ -63,10 +64,20 @@ class TifuKnn(Recommender):
             )
             buying = np.sort(drawn)
         self.references_ = buying
+        self._reference_customers = interactions.customers.gather(buying)
         self._pool = self.vectors_[buying]
         self._by_product: sparse.csr_matrix = self._pool.T.tocsr()
         self._square = _squares(self._pool)
         return self
+
+    def of_others(self, interactions: Interactions, as_of: date) -> Self:
+        """As every family: the references stay who they are, and nobody is their own neighbour."""
+        found = super().of_others(interactions, as_of)
+        found.references_ = rows_among(interactions, self._reference_customers)
+        return found
+
+    def _place(self, interactions: Interactions, as_of: date) -> None:
+        self.vectors_ = self._vectors(interactions)
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """Own and neighbours' weighted share of baskets, 0 to 1; -inf for what neither bought, and for empty rows."""

@@ -51,11 +51,14 @@ class Together(Recommender):
         """Count baskets and pairs, and keep the best partners of each product."""
         settings = self.settings
         self.interactions_ = interactions
-        self.weights_ = weighted(interactions, as_of, settings.half_life_days)
+        self._place(interactions, as_of)
         met = _meetings(interactions, settings.least_baskets)
         raised = met.raised(settings.shrinkage)
         self.raised_ = strongest(lambda some: raised[some], met.shape, settings.partners)
         return self
+
+    def _place(self, interactions: Interactions, as_of: date) -> None:
+        self.weights_ = weighted(interactions, as_of, self.settings.half_life_days)
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """Chance raised by what the customer bought; -inf where nothing raises it."""

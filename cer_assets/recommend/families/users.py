@@ -11,7 +11,7 @@ from scipy import sparse
 
 from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.interactions import Interactions
-from cer_assets.recommend.likeness import scale_columns, scaled_to_length_one, strongest, weighted
+from cer_assets.recommend.likeness import rows_among, scale_columns, scaled_to_length_one, strongest, weighted
 from cer_assets.recommend.model import Indices, Recommender, Scores, Settings, Voice
 
 
@@ -55,13 +55,24 @@ class UserNeighbours(Recommender):
         described = weighted(interactions, as_of, settings.half_life_days)
         buyers = np.bincount(described.indices, minlength=described.shape[1])
         customers = np.count_nonzero(np.diff(described.indptr))
-        idf = np.log(max(customers, 1) / np.maximum(buyers, 1)) ** settings.idf_power
-        self.described_ = scaled_to_length_one(scale_columns(described, idf))
+        self._idf = np.log(max(customers, 1) / np.maximum(buyers, 1)) ** settings.idf_power
+        self._place(interactions, as_of)
         purchases = np.bincount(interactions.rows, minlength=len(interactions.customers))
         self.pool_ = np.sort(np.argsort(-purchases, kind="stable")[: settings.pool]).astype(np.int32)
+        self._pool_customers = interactions.customers.gather(self.pool_)
         self._pool_by_product = sparse.csr_matrix(self.described_[self.pool_].T)
         self.bought_ = sparse.csr_matrix(weighted(interactions, as_of, settings.bought_half_life_days)[self.pool_])
         return self
+
+    def of_others(self, interactions: Interactions, as_of: date) -> Self:
+        """As every family: the neighbours stay who they are, and nobody is their own."""
+        found = super().of_others(interactions, as_of)
+        found.pool_ = rows_among(interactions, self._pool_customers)
+        return found
+
+    def _place(self, interactions: Interactions, as_of: date) -> None:
+        described = weighted(interactions, as_of, self.settings.half_life_days)
+        self.described_ = scaled_to_length_one(scale_columns(described, self._idf))
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """Purchases of the neighbours, weighed by their likeness; -inf for what none of them bought."""

@@ -1,6 +1,7 @@
 """One list from all families: by what a ranker learned, or by their weighed mean where it could learn nothing."""
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from datetime import date
 from threading import local
@@ -71,10 +72,22 @@ class Hybrid(Recommender):
         self.fitted_ = dict(sorted(fitted.items()))
         self.lift_ = ContextLift().fit(interactions, products, as_of)
         self.features_ = Features(interactions, products, as_of) if self.ranker is not None else None
+        self._count(interactions)
+        return self
+
+    def of_others(self, interactions: Interactions, as_of: date) -> Self:
+        """As every family, by all families at once."""
+        found = copy(self)
+        found.interactions_ = interactions
+        found.fitted_ = {name: model.of_others(interactions, as_of) for name, model in self.fitted_.items()}
+        found.features_ = self.features_.of_others(interactions, as_of) if self.features_ is not None else None
+        found._count(interactions)
+        return found
+
+    def _count(self, interactions: Interactions) -> None:
         self._counts = interactions.counts()
         self._last = local()
         self.bought_ = np.bincount(interactions.rows, minlength=interactions.shape[0])
-        return self
 
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """Log odds of each candidate, -inf for all other products; where nothing is known, the weighed families."""

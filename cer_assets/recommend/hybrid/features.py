@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import date
 
@@ -93,13 +94,29 @@ class Features:
     """Everything that was known at a cut, counted once; `of` looks it up for a block of candidates."""
 
     def __init__(self, interactions: Interactions, products: pl.DataFrame, as_of: date):
-        self._ledger = Ledger(interactions, as_of)
+        ledger = Ledger(interactions, as_of)
         kinds = kinds_of(interactions.products, products)
-        self._own = OwnPurchases(self._ledger)
-        self._products = Products(self._ledger, products)
-        self._customers = Customers(self._ledger)
-        self._tastes = [Taste(name, kind, self._ledger, self._products.price) for name, kind in kinds.items()]
-        self._returns = Returns(self._ledger, kinds)
+        self._products = Products(ledger, products)
+        self._tastes = [Taste(name, kind, ledger, self._products.price) for name, kind in kinds.items()]
+        self._returns = Returns(ledger, kinds)
+        self._place(ledger)
+
+    def of_others(self, interactions: Interactions, as_of: date) -> "Features":
+        """What is known of these customers, beside what these features know of products; as `Recommender.of_others`.
+
+        The customers need not be there all at once: features take some kilobytes for each pair of customer and product.
+        """
+        found, ledger = copy(self), Ledger(interactions, as_of)
+        found._tastes = [taste.of_others(ledger) for taste in self._tastes]
+        found._returns = self._returns.of_others(ledger)
+        found._place(ledger)
+        return found
+
+    def _place(self, ledger: Ledger) -> None:
+        interactions = ledger.interactions
+        self._ledger = ledger
+        self._own = OwnPurchases(ledger)
+        self._customers = Customers(ledger)
         self._traits = {
             f"trait {name}": _codes(interactions.trait(name))
             for name in interactions.traits.columns

@@ -1,5 +1,7 @@
 """How readily products are bought again, and by whom: purchases after earlier days against what was to be expected."""
 
+from copy import copy
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,7 +37,8 @@ class Gaps:
 
     def ending(self, group: Ints, age: Ints) -> tuple[Ints, Ints]:
         """Of each group, the gaps that ended in the window after an age, and those that had lasted as long."""
-        at, end = group * self._span + age, (group + 1) * self._span
+        # An age beyond all that were seen would reach into the next group: nothing lasted so long, in either place.
+        at, end = group * self._span + np.minimum(age, self._span - WINDOW - 2), (group + 1) * self._span
         soon = np.searchsorted(self._closed, at + WINDOW, side="right")
         before = np.searchsorted(self._closed, at, side="right")
         lasted = np.searchsorted(self._closed, end) - before
@@ -51,23 +54,36 @@ class Returns:
     """
 
     def __init__(self, ledger: Ledger, kinds: dict[str, Ints]):
-        self._ledger, self._kinds = ledger, kinds
+        self._kinds = kinds
         pair, cell, again = _looked_back(ledger)
         number = (len(AGES) + 1) * (len(COUNTS) + 1)
         asked, came = np.bincount(cell, minlength=number), np.bincount(cell, again, minlength=number)
-        usual = (came + again.mean() if len(again) else came) / (asked + 1.0)
-        self._usual = usual
-        expected = usual[cell]
+        self._usual = (came + again.mean() if len(again) else came) / (asked + 1.0)
+        expected = self._usual[cell]
+        columns = np.mod(ledger.pairs.keys, max(ledger.products, 1))[pair]
+        self._product = _lift(columns, again, expected, ledger.products)
+        self._kind = {n: _lift(np.maximum(k[columns], 0), again, expected, int(k.max()) + 1) for n, k in kinds.items()}
+        self._gaps: dict[str, Gaps] = {}
+        self._place(ledger, (pair, cell, again))
+
+    def of_others(self, ledger: Ledger) -> "Returns":
+        """How readily these customers return, beside what is known of products and kinds as it was counted."""
+        found = copy(self)
+        found._place(ledger, _looked_back(ledger))
+        return found
+
+    def _place(self, ledger: Ledger, looked_back: tuple[Ints, Ints, Floats]) -> None:
+        self._ledger = ledger
+        pair, cell, again = looked_back
+        expected = self._usual[cell]
         owner, column = np.divmod(ledger.pairs.keys, max(ledger.products, 1))
         rows, columns = owner[pair], column[pair]
-        self._product = _lift(columns, again, expected, ledger.products)
         self._customer = _lift(rows, again, expected, ledger.customers)
-        self._kind = {n: _lift(np.maximum(k[columns], 0), again, expected, int(k.max()) + 1) for n, k in kinds.items()}
         self._taste: dict[str, tuple[Keys, Floats]] = {}
-        for name, kind in kinds.items():
+        for name, kind in self._kinds.items():
             groups = Keys.of(rows * (int(kind.max()) + 2) + kind[columns] + 1)
             self._taste[name] = groups, (groups.total(again) + PRIOR) / (groups.total(expected) + PRIOR)
-        self._gaps = self._gaps_of(columns_of_pairs=np.mod(ledger.pairs.keys, max(ledger.products, 1)))
+        self._gaps = self._gaps_of(column)
         self._now = _cell(
             ledger.pairs.count, ledger.ages[ledger.pairs.order[ledger.pairs.start + ledger.pairs.count - 1]]
         )
@@ -100,11 +116,13 @@ class Returns:
         follows = np.flatnonzero(pair[1:] == pair[:-1])
         gap, of_gap = in_order[follows] - in_order[follows + 1], pair[follows]
         self._age = in_order[pairs.start + pairs.count - 1]
-        groups = {"all": np.zeros(len(pairs.keys), np.int64), "product": columns_of_pairs}
-        groups |= {name: kind[columns_of_pairs] + 1 for name, kind in self._kinds.items()}
+        groups: dict[str, Ints] = {}
+        if not self._gaps:
+            groups = {"all": np.zeros(len(pairs.keys), np.int64), "product": columns_of_pairs}
+            groups |= {name: kind[columns_of_pairs] + 1 for name, kind in self._kinds.items()}
         found = {name: Gaps(of[of_gap], gap, of, self._age, int(of.max(initial=0)) + 1) for name, of in groups.items()}
         nobody = np.empty(0, np.int64)
-        return found | {"own": Gaps(of_gap, gap, nobody, nobody, len(pairs.keys))}
+        return self._gaps | found | {"own": Gaps(of_gap, gap, nobody, nobody, len(pairs.keys))}
 
     def _at_this_age(self, at: Ints, found: NDArray[np.bool_], columns: Ints) -> Columns:
         """How likely the gap that is open now ends in the next window, by all, the kind's, the product's, own gaps."""

@@ -1,5 +1,7 @@
 """What a customer buys of a kind: of a product's category, type, brand and whatever else the catalogue sorts by."""
 
+from copy import copy
+
 import numpy as np
 import polars as pl
 
@@ -29,9 +31,21 @@ class Taste:
     """Features of a customer and a kind of product; nan for a product of unknown kind."""
 
     def __init__(self, name: str, kind: Ints, ledger: Ledger, price: Floats):
-        self.name, self.kind, self._ledger = name, kind, ledger
+        self.name, self.kind = name, kind
         self._kinds = int(kind.max(initial=0)) + 1
         self._price = np.log(np.maximum(price, 0.01))
+        self._trend, self._part = self._sales(ledger)
+        self._usual: Floats | None = None
+        self._place(ledger)
+
+    def of_others(self, ledger: Ledger) -> "Taste":
+        """These customers' tastes, beside what everyone buys of each kind as it was counted."""
+        found = copy(self)
+        found._place(ledger)
+        return found
+
+    def _place(self, ledger: Ledger) -> None:
+        self._ledger, kind = ledger, self.kind
         kept = kind[ledger.columns] >= 0
         rows, columns, ages = ledger.rows[kept], ledger.columns[kept], ledger.ages[kept]
         self._groups = groups = Keys.of(rows * self._kinds + kind[columns])
@@ -56,7 +70,6 @@ class Taste:
             "products": distinct,
             "new products": new,
         }
-        self._trend, self._part = self._sales()
         self._own = self._own_shares(groups.count, groups.total(weight))
 
     def of(self, rows: Ints, columns: Ints) -> Columns:
@@ -96,8 +109,9 @@ class Taste:
         groups = self._groups
         owner, kind = np.divmod(groups.keys, self._kinds)
         share = over(groups.total(weight), np.bincount(rows, weight, minlength=self._ledger.customers)[owner])
-        usual = np.bincount(kinds, weight, minlength=self._kinds)
-        return share, over(share * usual.sum(), usual[kind])
+        if self._usual is None:
+            self._usual = np.bincount(kinds, weight, minlength=self._kinds)
+        return share, over(share * self._usual.sum(), self._usual[kind])
 
     def _own_shares(self, count: Ints, decayed: Floats) -> Columns:
         """Each pair's share of the customer's purchases of its kind, all alike and the later ones more."""
@@ -111,10 +125,9 @@ class Taste:
             "own decayed share": over(mine, gathered(decayed, at, found, np.nan)),
         }
 
-    def _sales(self) -> tuple[Floats, Floats]:
+    def _sales(self, ledger: Ledger) -> tuple[Floats, Floats]:
         """Sales of each kind lately over those before, and each product's share of its kind's."""
-        ledger, ages = self._ledger, self._ledger.ages
-        kind = self.kind[ledger.columns]
+        ages, kind = ledger.ages, self.kind[ledger.columns]
         recent, before = (kind >= 0) & (ages <= RECENT), (kind >= 0) & (ages > RECENT) & (ages <= 4 * RECENT)
         lately, earlier = (np.bincount(kind[days], minlength=self._kinds) for days in (recent, before))
         sold = np.bincount(ledger.columns, np.exp2(-ages / RECENT), minlength=ledger.products)
