@@ -17,7 +17,7 @@ A blocking check that failed holds back whatever stands on its asset: Dagster se
 `plan.held_back` across runs, until a later evaluation passes.
 """
 
-import json
+import datetime as dt
 import time
 from collections.abc import Sequence
 from typing import cast
@@ -25,13 +25,14 @@ from typing import cast
 import dagster as dg
 from dagster import AssetKey
 
+from cer_assets.defs.again import attempt, attempts, request
+from cer_assets.defs.arrivals import Watch, growing
 from cer_assets.defs.identity.learning import MODEL, learned_from
 from cer_assets.defs.io import code_of
-from cer_assets.defs.plan import LOAD, Step, load_steps, next_step, not_entered, stray_files
+from cer_assets.defs.plan import LOAD, Step, landed, load_steps, next_step, not_entered, stray_files
 from cer_assets.defs.processes import UNDER_WAY, end_killed_runs
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home, feeds, sensor_seconds, timezone
-from cer_assets.feeds import list_drops
 from cer_assets.identity.advice import retrain_due
 
 _HISTORY = dg.AssetSelection.assets(["value", "rfm"], ["value", "rfm_history"])
@@ -46,6 +47,10 @@ SELECTIONS: dict[str, dg.AssetSelection] = {
 }
 """The assets of each job downstream of the drops, in the order in which the jobs follow each other."""
 
+MOST_REQUESTS = 20
+"""Most runs that one tick of the landing sensor asks for; a run waits its turn anyhow."""
+READING_SECONDS = 20
+"""How long one tick of the landing sensor reads files that may have been replaced; the daemon gives it a minute."""
 RETRAIN_AFTER = 20
 """So many pairs answered anew are a fifth of what a first model learns from."""
 
@@ -92,11 +97,6 @@ def job_assets(graph: object) -> dict[str, Sequence[AssetKey]]:
     return {job: sorted(selection.resolve(graph)) for job, selection in SELECTIONS.items()}  # pyright: ignore[reportArgumentType]  # Dagster's graph type is not public
 
 
-def request(step: Step) -> dg.RunRequest:
-    """A step as a run request; its key stays the same as long as its inputs do, so a failure is not repeated."""
-    return dg.RunRequest(run_key=step.key, job_name=step.job, asset_selection=list(step.assets), tags=step.tags)
-
-
 @dg.sensor(
     name="landing",
     jobs=[load_job],
@@ -105,24 +105,28 @@ def request(step: Step) -> dg.RunRequest:
     description="Loads each file that is new in the landing zone, or that was replaced there.",
 )
 def landing_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.SensorResult | dg.SkipReason:
-    """The cursor holds size and time of files that were loaded; only others are compared with the ledger."""
-    seen: dict[str, str] = json.loads(context.cursor or "{}")
-    requests: list[dg.RunRequest] = []
+    """The cursor holds the files that moved within the last hour; what was loaded is known by the ledger.
+
+    A tick asks for a bounded number of runs and reads for a bounded time; what is left is asked for at the next.
+    """
+    end_killed_runs(context.instance)
+    now, until = dt.datetime.now(dt.UTC), time.monotonic() + READING_SECONDS
+    watch, there, steps = Watch(context.cursor), landed(home), list[Step]()
     for name, feed in feeds().items():
-        drops = list_drops(home.landing, name)
-        marks = {d.name: f"{feed.version}:{d.bytes}:{d.mark}" for d in drops}
-        quiet_since = time.time() - feed.quiet_seconds
-        settled = [d for d in drops if not feed.quiet_seconds or d.modified <= quiet_since]
-        fresh = [d for d in settled if seen.get(f"{name}/{d.name}") != marks[d.name]]
-        due = not_entered(home, feed, fresh)
-        requests += [request(step) for step in load_steps(home, feed, due, len(drops))]
-        # Only what the ledger holds is done with: a load that failed is looked at again, and asked for once it moved.
-        seen |= {f"{name}/{d.name}": marks[d.name] for d in fresh if d not in due}
-    for name in stray_files(home):
-        context.log.warning(f"landing zone: {name}")
-    if not requests:
-        return dg.SensorResult(skip_reason="nothing new in the landing zone", cursor=json.dumps(seen))
-    return dg.SensorResult(run_requests=requests, cursor=json.dumps(seen))
+        moving = {drop.day for drop in watch.unsettled(feed, there[name], now.timestamp())}
+        settled = [drop for drop in there[name] if drop.day not in moving]
+        steps += load_steps(home, feed, not_entered(home, feed, settled, until), there[name], moving)
+    runs = attempts(context.instance, steps)
+    turns = [(step, attempt(context.instance, runs.get(step.fingerprint, []), now)) for step in steps]
+    asked = [request(step, turn) for step, turn in turns if isinstance(turn, int)][:MOST_REQUESTS]
+    said = [f"{step.why}; {turn}" for step, turn in turns if isinstance(turn, str)]
+    said += [f"{name} goes on growing" for name in growing(watch.now, feeds(), now.timestamp())]
+    said += [f"landing zone: {name}" for name in stray_files(home, there)]
+    for sentence in said:
+        context.log.warning(sentence)
+    if asked:
+        return dg.SensorResult(run_requests=asked, cursor=watch.cursor)
+    return dg.SensorResult(skip_reason="; ".join(["nothing new in the landing zone", *said[:3]]), cursor=watch.cursor)
 
 
 def _next(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None, home: Home) -> Step | str:
@@ -152,10 +156,14 @@ def catch_up_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunRe
     step = _next(context.instance, context.repository_def, home)
     if isinstance(step, str):
         return dg.SkipReason(step)
+    turn: int | str = 0
     if context.cursor == step.fingerprint:
-        return dg.SkipReason(f"{step.job} ran on these very inputs; {step.why} all the same")
+        runs = attempts(context.instance, [step]).get(step.fingerprint, [])
+        turn = attempt(context.instance, runs, dt.datetime.now(dt.UTC))
+    if isinstance(turn, str):
+        return dg.SkipReason(f"{turn}; {step.why} all the same")
     context.update_cursor(step.fingerprint)
-    return request(step)
+    return request(step, turn)
 
 
 @dg.sensor(

@@ -6,21 +6,31 @@
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import cast
 
 import polars as pl
 from dagster import AssetCheckKey, AssetKey, DagsterInstance
 
+from cer_assets.defs.arrivals import Fingerprints
 from cer_assets.defs.io import INPUTS
 from cer_assets.defs.partitions import days
 from cer_assets.defs.provenance import CODE_VERSION, Graph, input_states, latest, stands_on, tag
 from cer_assets.defs.resources import Home, feeds
-from cer_assets.feeds import Drop, Feed, fingerprint, list_drops, unknown_names, unreadable_names
+from cer_assets.feeds import Drop, Feed, list_drops, unknown_names, unreadable_names
+from cer_assets.feeds.landing import GRAMMAR
 from cer_assets.lake import stretches
 
 LOAD, HISTORY_JOB, PURCHASES = "load", "history", "transactions"
+FIRST_DELIVERY, LAST_DELIVERY = "cer/first_delivery", "cer/last_delivery"
+"""Run tags: the days of delivery that a load reads of a feed without partitions."""
+BYTES_A_RUN = 2_000_000_000
+"""Most bytes of text that one load reads, for it holds what it reads in memory; packed files weigh tenfold, so it is
+200 MB of Parquet. A single day is never split, whatever it weighs."""
+PACKED, UNPACKED_BY = ("parquet", "csv.gz"), 10
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,8 @@ class Step:
     why: str = ""
     states: str = field(default="", repr=False)
     runs: str = field(default="", repr=False)
+    of_deliveries: bool = False
+    """Whether the stretch is one of delivery days, where the assets have no grid."""
 
     @property
     def fingerprint(self) -> str:
@@ -54,6 +66,8 @@ class Step:
         """The run's tags: the stretch of partitions."""
         if self.first is None or self.last is None:
             return {}
+        if self.of_deliveries:
+            return {FIRST_DELIVERY: self.first, LAST_DELIVERY: self.last}
         return {
             "dagster/asset_partition_range_start": self.first,
             "dagster/asset_partition_range_end": self.last,
@@ -63,71 +77,149 @@ class Step:
 def due_loads(home: Home) -> list[Step]:
     """A step for each feed, and each stretch of days, whose drops are not in the ledger as they are."""
     steps: list[Step] = []
+    there = landed(home)
     for feed in feeds().values():
-        drops = list_drops(home.landing, feed.feed)
-        steps += load_steps(home, feed, not_entered(home, feed, drops), len(drops))
+        drops = there[feed.feed]
+        steps += load_steps(home, feed, not_entered(home, feed, drops), drops)
     return steps
 
 
-def stray_files(home: Home) -> list[str]:
+def landed(home: Home) -> dict[str, list[Drop]]:
+    """The drops that lie in the landing zone, by feed."""
+    return {name: list_drops(home.landing, name) for name in feeds()}
+
+
+def stray_files(home: Home, there: Mapping[str, Sequence[Drop]] | None = None) -> list[str]:
     """What lies in the landing zone and will never be loaded, so that nobody waits for it."""
     if not home.landing.is_dir():
         return []
-    known = sorted(feeds())
-    first, last = days.get_first_partition_key(), days.get_last_partition_key()
-    strays = [f"{name}: no feed has this name" for name in unknown_names(home.landing, known)]
-    return (
-        strays
-        + [
-            f"{feed}/{name}: expected <YYYY-MM-DD>[.anything].csv, .csv.gz, .parquet or .ndjson"
-            for feed in known
-            for name in unreadable_names(home.landing, feed)
-        ]
-        + [
+    there = there or landed(home)
+    (first, last), known = _grid(), sorted(feeds())
+    return [
+        *(f"{name}: no feed has this name" for name in unknown_names(home.landing, known)),
+        *(f"{feed}/{name}: {GRAMMAR}" for feed in known for name in unreadable_names(home.landing, feed)),
+        *(
             f"{feed}/{drop.name}: the daily grid runs from {first} to {last}"
             for feed in known
-            for drop in list_drops(home.landing, feed)
-            if not days.has_partition_key(str(drop.day))
-        ]
-    )
+            for drop in there[feed]
+            if not first <= drop.day <= last
+        ),
+    ]
 
 
-def not_entered(home: Home, feed: Feed, drops: Sequence[Drop]) -> list[Drop]:
-    """Of some drops those that the ledger does not hold with this content, read by this layout."""
-    known = _entered(home, feed)
-    inside = [d for d in drops if days.has_partition_key(str(d.day))]
-    return [d for d in inside if d.name not in known or known[d.name] != (fingerprint(d), feed.version)]
+def not_entered(home: Home, feed: Feed, drops: Sequence[Drop], until: float | None = None) -> list[Drop]:
+    """Of some drops those that the ledger does not hold with this content, read by this layout.
+
+    A file that the ledger does not know is not read for it, nor one that did not move since it was compared; `until` is
+    when to stop reading others (`time.monotonic`): they are taken as entered, and are compared the next time.
+    """
+    known, seen = _entered(home, feed), Fingerprints(home, feed)
+    first, last = _grid()
+    due: list[Drop] = []
+    for drop in drops:
+        if not first <= drop.day <= last:
+            continue
+        if drop.name not in known or known[drop.name][1] != feed.version:
+            due.append(drop)
+            continue
+        found = seen.of(drop, until)
+        if found is not None and found != known[drop.name][0]:
+            due.append(drop)
+    seen.keep(known.keys())
+    return due
+
+
+def _grid() -> tuple[dt.date, dt.date]:
+    """First and last day of the daily grid; asking it of each day would take longer than all the rest of a tick."""
+    first, last = days.get_first_partition_key(), days.get_last_partition_key()
+    return dt.date.fromisoformat(str(first)), dt.date.fromisoformat(str(last))
 
 
 def _entered(home: Home, feed: Feed) -> dict[str, tuple[str, str]]:
     """File -> fingerprint and layout version, as the ledger holds them."""
     files = home.ledger(feed.feed).select("file", "fingerprint", "layout")
-    return {file: (mark, layout) for file, mark, layout in files.iter_rows()}
+    return {file: (content, layout) for file, content, layout in files.iter_rows()}
 
 
-def load_steps(home: Home, feed: Feed, drops: Sequence[Drop], total: int) -> list[Step]:
-    """The runs that load some drops: one a stretch of days of a daily feed, one for any other feed."""
-    if not drops:
-        return []
-    assets = (AssetKey(["raw", feed.feed]),)
-    why = f"{feed.feed}: {len(drops)} of {total} drops are new or were replaced"
+def load_steps(
+    home: Home, feed: Feed, drops: Sequence[Drop], there: Sequence[Drop], moving: AbstractSet[dt.date] = frozenset()
+) -> list[Step]:
+    """The runs that load some drops: one a stretch of days, each of no more bytes than one run may hold.
+
+    Args:
+        home: the lake.
+        feed: what the drops are of.
+        drops: those to be loaded.
+        there: all drops of the feed in the landing zone; a day is loaded with all of its files.
+        moving: days that a file is still being written of; they are left alone, and no run reads past them.
+    """
     ledger = home.ledger(feed.feed)
-    if feed.partitions != "daily":
-        return [Step(LOAD, assets, why=why, states=_states(feed, drops, ledger))]
+    due = ({drop.day for drop in drops} | withdrawn(ledger, there)) - moving
+    if not due:
+        return []
+    assets, daily = (AssetKey(["raw", feed.feed]),), feed.partitions == "daily"
+    why = f"{feed.feed}: {len(drops)} of {len(there)} drops are new or were replaced"
     steps: list[Step] = []
-    for first, last in stretches(sorted({d.day for d in drops})):
-        states = _states(feed, [d for d in drops if first <= d.day <= last], ledger)
-        steps.append(Step(LOAD, assets, str(first), str(last), why, states))
+    for first, last in _runs_of(due, there, moving, daily=daily):
+        states = _states(feed, [d for d in drops if first <= d.day <= last], first, last, ledger)
+        steps.append(Step(LOAD, assets, str(first), str(last), why, states, of_deliveries=not daily))
     return steps
 
 
-def _states(feed: Feed, drops: Sequence[Drop], ledger: pl.DataFrame) -> str:
+def deliveries_asked_for(home: Home, feed: Feed, tags: Mapping[str, str], there: Sequence[Drop]) -> list[dt.date]:
+    """The days of delivery that a run reads of a feed without partitions.
+
+    Those that are due, of the stretch that its tags name; without tags as many as one run may hold. Where none of them
+    is due it was asked for again: then all of which there are files, or at least what they held.
+    """
+    first, last = (dt.date.fromisoformat(tags.get(name, end)) for name, end in _ENDS.items())
+    ledger = home.ledger(feed.feed)
+    due = {drop.day for drop in not_entered(home, feed, there)} | withdrawn(ledger, there)
+    due = {day for day in due if first <= day <= last}
+    if not due:
+        entered = cast("list[dt.date]", ledger["delivered_on"].to_list())
+        again = {drop.day for drop in there} or set(entered)
+        return sorted(day for day in again if first <= day <= last)
+    first, last = next(_runs_of(due, there, frozenset(), daily=False))
+    return [day for day in sorted(due) if first <= day <= last]
+
+
+_ENDS = {FIRST_DELIVERY: "0001-01-01", LAST_DELIVERY: "9999-12-31"}
+
+
+def withdrawn(ledger: pl.DataFrame, there: Sequence[Drop]) -> set[dt.date]:
+    """Days with a file that was refused and is gone: loaded again, they stand without it."""
+    refused = ledger.filter(pl.col("refused").is_not_null(), ~pl.col("file").is_in([d.name for d in there]))
+    return set(cast("list[dt.date]", refused["delivered_on"].to_list()))
+
+
+def _runs_of(
+    due: AbstractSet[dt.date], there: Sequence[Drop], moving: AbstractSet[dt.date], *, daily: bool
+) -> Iterator[tuple[dt.date, dt.date]]:
+    """First and last day of each run. Days without a drop end a stretch of a grid, but of no other feed."""
+    weight: Counter[dt.date] = Counter()
+    for drop in there:
+        weight[drop.day] += drop.bytes * (UNPACKED_BY if drop.format in PACKED else 1)
+    first = last = min(due)
+    held = 0
+    for day in sorted(due):
+        apart = day - last > dt.timedelta(days=1) if daily else any(last < other < day for other in moving)
+        if day > first and (apart or held + weight[day] > BYTES_A_RUN):
+            yield first, last
+            first, held = day, 0
+        last = day
+        held += weight[day]
+    yield first, last
+
+
+def _states(feed: Feed, drops: Sequence[Drop], first: dt.date, last: dt.date, ledger: pl.DataFrame) -> str:
     """What is there of some days and what was loaded of them before.
 
     A drop that went from A to B and back to A must be loaded a third time; a load of other days changes nothing here.
     """
-    marks = sorted((d.name, d.bytes, d.path.stat().st_mtime_ns) for d in drops)
-    before = ledger.filter(pl.col("delivered_on").is_in([d.day for d in drops]))
+    marks = sorted((d.name, d.bytes, d.mark) for d in drops)
+    days_of = {d.day for d in drops} or {first, last}
+    before = ledger.filter(pl.col("delivered_on").is_in(list(days_of)))
     return json.dumps([marks, sorted(before.select("file", "fingerprint", "layout").iter_rows()), feed.version])
 
 
@@ -229,8 +321,8 @@ def _load_again(instance: DagsterInstance, home: Home, unanswered: set[AssetKey]
         feed, entry = feeds()[key.path[1]], latest(instance, key, None)
         day = home.ledger(feed.feed)["delivered_on"].max()
         if entry is not None and day is not None:
-            part = str(day) if feed.partitions == "daily" else None
-            return Step(LOAD, (key,), part, part, f"{feed.feed}: a load ended before its checks", entry.run_id)
+            why, by_day = f"{feed.feed}: a load ended before its checks", feed.partitions == "daily"
+            return Step(LOAD, (key,), str(day), str(day), why, entry.run_id, of_deliveries=not by_day)
     return None
 
 

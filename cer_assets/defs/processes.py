@@ -1,6 +1,9 @@
-"""Which process executes a run started by hand, and whether it is still there."""
+"""Which process executes a run, and whether it is still there."""
 
+import datetime as dt
 import os
+import socket
+from dataclasses import dataclass
 
 import dagster as dg
 import psutil
@@ -14,31 +17,85 @@ UNDER_WAY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+_HAS_PROCESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+START_SECONDS = 120
+"""A launched run whose process has not said who it is by then never came up: loading the project takes it seconds."""
+_GONE = "the process that executed this run is gone; what it left undone is due again"
+_NEVER_UP = f"the process that was to execute this run did not come up within {START_SECONDS} s"
 
 
-def this_process() -> dict[str, str]:
-    """The tag of runs that this process executes."""
-    return {PROCESS: f"{os.getpid()}:{psutil.Process().create_time():.0f}"}
+@dataclass(frozen=True)
+class Process:
+    """A process of one host. Its number may be given to another later, its number and its time of birth may not."""
+
+    host: str
+    pid: int
+    born: float
+    run: str
+    """The run it executes: a run that is executed anew inherits the tags of the former, and this one among them."""
+
+    @classmethod
+    def this(cls, run: str) -> "Process":
+        """The process that asks."""
+        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time(), run)
+
+    @classmethod
+    def of(cls, run: dg.DagsterRun) -> "Process | None":
+        """The process that executes a run, if it said so."""
+        parts = run.tags.get(PROCESS, "").split("|")
+        if len(parts) != 4 or parts[3] != run.run_id:
+            return None
+        return cls(parts[0], int(parts[1]), float(parts[2]), parts[3])
+
+    @property
+    def tag(self) -> dict[str, str]:
+        """The run tag that names it."""
+        return {PROCESS: f"{self.host}|{self.pid}|{self.born:.2f}|{self.run}"}
+
+    def gone(self) -> bool:
+        """Whether it has ended, as far as can be seen from here: of another host's processes nothing can."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            found = psutil.Process(self.pid)
+            # A clock that was set moves the time of birth of every process by as much: by little.
+            return abs(found.create_time() - self.born) > 2 or found.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+
+def say_who_executes(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Called in the process of a run, as its resources are made: the run gets the tag of the process."""
+    if Process.of(run) is None:
+        instance.add_run_tags(run.run_id, Process.this(run.run_id).tag)
 
 
 def end_killed_runs(instance: dg.DagsterInstance) -> int:
-    """Mark runs as failed whose process is gone; returns how many.
+    """Mark runs as failed whose process is gone, or never came up; returns how many.
 
-    Runs that the daemon launched carry no such tag; run monitoring ends those that outlive its bound.
+    Runs of other hosts are left to run monitoring, which ends those that outlive its bound.
     """
-    gone = [
-        run
-        for run in instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY))
-        if PROCESS in run.tags and not _alive(run.tags[PROCESS])
-    ]
-    for run in gone:
-        instance.report_run_failed(run, "the process that executed this run is gone; what it left undone is due again")
-    return len(gone)
+    now, ended = dt.datetime.now(dt.UTC).timestamp(), 0
+    for record in instance.get_run_records(dg.RunsFilter(statuses=_HAS_PROCESS)):
+        run = record.dagster_run
+        process = Process.of(run)
+        if process is None:
+            launched = record.start_time or record.update_timestamp.replace(tzinfo=dt.UTC).timestamp()
+            why = _NEVER_UP if now - launched > START_SECONDS else None
+        else:
+            why = _GONE if process.gone() else None
+        if why is not None:
+            ended += _end(instance, run.run_id, why)
+    return ended
 
 
-def _alive(process: str) -> bool:
-    pid, created = process.split(":")
-    try:
-        return f"{psutil.Process(int(pid)).create_time():.0f}" == created
-    except psutil.NoSuchProcess:
+def _end(instance: dg.DagsterInstance, run_id: str, why: str) -> bool:
+    """The run as failed, or as cancelled where that was asked for; not where it has ended since it was looked at."""
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.status not in _HAS_PROCESS:
         return False
+    if run.status == dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, message=why)
+    else:
+        instance.report_run_failed(run, why)
+    return True

@@ -14,6 +14,7 @@ import polars as pl
 from dagster_duckdb import DuckDBResource
 from upath import UPath
 
+from cer_assets.defs.processes import say_who_executes
 from cer_assets.feeds import CONTRACTS, Feed, catalogue, landing_zone, polars_schema
 from cer_assets.lake import Lake, ModelStore, attach, clean_connection, read_snapshot
 
@@ -101,6 +102,11 @@ class Home(dg.ConfigurableResource["Home"]):
             landing_at=os.environ.get("CER_LANDING", ""),
             lake_at=os.environ.get("CER_LAKE", ""),
         )
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """In the process of a run, before its first step: say which process that is."""
+        if context.run is not None and context.instance is not None:
+            say_who_executes(context.instance, context.run)
 
     @property
     def landing(self) -> UPath:

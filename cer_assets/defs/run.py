@@ -8,6 +8,7 @@ import os
 import sqlite3
 import sys
 import time
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,9 +18,10 @@ from typing import cast
 import dagster as dg
 from sqlalchemy import Engine, event
 
+from cer_assets.defs.again import STEP
 from cer_assets.defs.automation import job_assets
 from cer_assets.defs.plan import LOAD, Step, due_loads, next_step, stray_files
-from cer_assets.defs.processes import UNDER_WAY, end_killed_runs, this_process
+from cer_assets.defs.processes import UNDER_WAY, Process, end_killed_runs
 from cer_assets.defs.provenance import Graph, latest
 from cer_assets.defs.resources import Home
 from cer_assets.sample import write_sample
@@ -127,19 +129,21 @@ def _due(home: Home, instance: dg.DagsterInstance, graph: Graph) -> Iterator[Ste
     yield from due_loads(home)
     done: set[Step] = set()
     while isinstance(step := next_step(instance, graph, home, job_assets(graph)), Step):
-        step = replace(step, states="", runs="")
-        if step in done:
+        what = replace(step, states="", runs="")
+        if what in done:
             return
-        done.add(step)
+        done.add(what)
         yield step
 
 
 def _execute(definitions: dg.Definitions, instance: dg.DagsterInstance, step: Step) -> dg.ExecuteInProcessResult:
     # A load of a feed without a day has no partition, whatever the job's other assets have.
+    run_id = str(uuid.uuid4())
     return definitions.resolve_job_def(step.job).execute_in_process(
+        run_id=run_id,
         instance=instance,
         asset_selection=list(step.assets),
-        tags=step.tags | this_process(),
+        tags=step.tags | Process.this(run_id).tag | {STEP: step.fingerprint},
         run_config=_QUIET,
         raise_on_error=False,
     )

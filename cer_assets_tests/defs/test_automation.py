@@ -3,6 +3,9 @@
 import datetime as dt
 import json
 import os
+import time
+import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +16,7 @@ import pytest
 from cer_assets.defs.automation import job_assets, landing_sensor
 from cer_assets.defs.partitions import refuse_hindsight
 from cer_assets.defs.plan import Step, due_loads, held_back, newest_day, next_step, stray_files
-from cer_assets.defs.processes import end_killed_runs
+from cer_assets.defs.processes import Process, end_killed_runs
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home, feeds
 from cer_assets.defs.wiring import resources
@@ -27,6 +30,8 @@ def drop(home: Home, day: dt.date, amount: str = "2.50") -> Path:
     path = home.landing / "transactions" / f"{day}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{HEADER}\nb{day},1,crm,1,p1,1,{amount},0,s1,{day}T15:00:00\n")
+    long_ago = time.time() - 7200  # whole, by its time of writing
+    os.utime(path, (long_ago, long_ago))
     return path
 
 
@@ -174,9 +179,15 @@ def test_an_unreadable_file_fails_with_its_name_and_without_its_content(
     path.write_bytes(b"Wilhelmina Featherstonehaugh")
     (step,) = due_loads(empty_home)
     result = load(project, instance, empty_home, step)
-    errors = [str(e.step_failure_data.error) for e in result.all_events if e.is_step_failure]
-    assert "2017-01-01.parquet" in errors[0]
-    assert "Featherstonehaugh" not in "".join(errors)
+    assert not result.success
+    (refused,) = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    assert "2017-01-01.parquet" in (refused.description or "")
+    assert "Featherstonehaugh" not in "".join(str(event) for event in result.all_events)
+    assert due_loads(empty_home) == []
+    path.unlink()  # withdrawn, it is due again: the day then stands without it
+    (step,) = due_loads(empty_home)
+    assert load(project, instance, empty_home, step).success
+    assert due_loads(empty_home) == []
 
 
 def test_a_check_that_was_planned_and_never_answered_holds_back_and_makes_its_asset_due(
@@ -242,8 +253,10 @@ def test_the_catalogue_is_of_the_newest_delivery_because_its_feed_delivers_every
 
 
 def test_a_run_whose_process_is_gone_is_marked_as_failed(instance: dg.DagsterInstance) -> None:
+    run_id = str(uuid.uuid4())
+    tags = replace(Process.this(run_id), pid=999999).tag
     run = instance.create_run_for_job(
-        dg.job(name="j")(lambda: None), status=dg.DagsterRunStatus.STARTED, tags={"cer/process": "999999:1"}
+        dg.job(name="j")(lambda: None), run_id=run_id, status=dg.DagsterRunStatus.STARTED, tags=tags
     )
     assert end_killed_runs(instance) == 1
     ended = instance.get_run_by_id(run.run_id)

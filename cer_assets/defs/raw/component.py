@@ -1,7 +1,7 @@
 """A feed as Dagster sees it: a new source system is a `defs.yaml` of this component's type, not code."""
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from cer_assets.defs.io import REPLACES, schema_of, table, table_metadata
 from cer_assets.defs.partitions import as_days, days
-from cer_assets.defs.plan import not_entered
+from cer_assets.defs.plan import deliveries_asked_for
 from cer_assets.defs.raw.checks import feed_checks
 from cer_assets.defs.resources import LEDGER, Home, timezone
 from cer_assets.feeds import (
@@ -75,7 +75,8 @@ def feed_assets(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         io_manager_key="lake_tables",
     )
     def load(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.Output[pl.DataFrame]]:
-        drops, wanted = _drops(home, feed, as_days(context.partition_keys) if grid else None)
+        asked = as_days(context.partition_keys) if grid else None
+        drops, wanted = _drops(home, feed, asked, context.run.tags)
         context.log.info(f"{feed.feed}: reading {len(drops)} files, {sum(d.bytes for d in drops) / 1e6:,.1f} MB")
         delivery = read_drops(feed, drops, timezone())
         # Here, before anything is published, rows of who asked to be forgotten leave `delivery.accepted` and
@@ -128,18 +129,19 @@ def enter(home: Home, feed: Feed, files: pl.DataFrame, wanted: Sequence[dt.date]
     home.lake.publish(LEDGER, files, partition_by="feed", keys=[feed.feed])
 
 
-def _drops(home: Home, feed: Feed, wanted: Sequence[dt.date] | None) -> tuple[list[Drop], list[dt.date]]:
-    """The drops of some days, and those days; without days, every day on which something is due, or all if asked again.
+def _drops(
+    home: Home, feed: Feed, wanted: Sequence[dt.date] | None, tags: Mapping[str, str]
+) -> tuple[list[Drop], list[dt.date]]:
+    """The drops of some days, and those days; without days, those that the run was asked for.
 
     A file that replaces another of its day and cannot be read takes the other's rows with it: the table holds what the
     files say that lie in the landing zone now, the former version what they said before, and `every_file_read` is red.
     """
     there = list_drops(home.landing, feed.feed)
-    withdrawn = _withdrawn(home, feed, there)
     if wanted is None:
-        wanted = sorted({d.day for d in not_entered(home, feed, there)} | withdrawn or {d.day for d in there})
+        wanted = deliveries_asked_for(home, feed, tags, there)
     drops = [d for d in there if d.day in set(wanted)]
-    if not drops and withdrawn.isdisjoint(wanted):
+    if not drops and set(home.ledger(feed.feed)[DELIVERED_ON]).isdisjoint(wanted):
         span = f" for {wanted[0]} to {wanted[-1]}" if wanted else ""
         folder = home.landing / feed.feed
         raise dg.Failure(
@@ -147,12 +149,6 @@ def _drops(home: Home, feed: Feed, wanted: Sequence[dt.date] | None) -> tuple[li
             allow_retries=False,
         )
     return drops, list(wanted)
-
-
-def _withdrawn(home: Home, feed: Feed, there: Sequence[Drop]) -> set[dt.date]:
-    """Days with a file that was refused and is gone: loaded again, they stand without it."""
-    refused = home.ledger(feed.feed).filter(pl.col("refused").is_not_null())
-    return set(refused.filter(~pl.col("file").is_in([d.name for d in there]))[DELIVERED_ON])
 
 
 def _with_days_left_alone(home: Home, feed: Feed, delivery: Delivery, wanted: Sequence[dt.date]) -> Delivery:

@@ -1,0 +1,97 @@
+"""Whether a step that ran before is asked for again: yes where its run was killed, or ended by a fault that passes.
+
+Which faults those are is said in `faults.py`, what is due in `plan.py`.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+
+import dagster as dg
+
+from cer_assets.defs.plan import Step
+from cer_assets.defs.processes import UNDER_WAY
+
+STEP = "cer/step"
+"""Run tag: the fingerprint of the step that the run is for."""
+MOST_KILLED = 3
+"""So often a step is asked for again whose run was killed: one that brings its own process down must not do so for
+ever."""
+PAUSE = dt.timedelta(minutes=5)
+"""The pause before a step is asked for again that ended by a fault that passes; it doubles each time."""
+MOST_FAULTS = 8
+"""So often; the last pause is ten hours, by when somebody has read the alert."""
+_AT_ONCE = 400
+"""Fingerprints in one query: SQLite takes no statement of any length."""
+
+
+def request(step: Step, attempt: int = 0) -> dg.RunRequest:
+    """A step as a run request; its key stays the same as long as its inputs do, so a failure is not repeated."""
+    return dg.RunRequest(
+        run_key=f"{step.key}-{attempt}" if attempt else step.key,
+        job_name=step.job,
+        asset_selection=list(step.assets),
+        tags=step.tags | {STEP: step.fingerprint},
+    )
+
+
+def attempts(instance: dg.DagsterInstance, steps: Iterable[Step]) -> Mapping[str, Sequence[dg.RunRecord]]:
+    """The runs of some steps by fingerprint, the newest first."""
+    wanted = [step.fingerprint for step in steps]
+    found: dict[str, list[dg.RunRecord]] = {}
+    for start in range(0, len(wanted), _AT_ONCE):
+        for record in instance.get_run_records(dg.RunsFilter(tags={STEP: wanted[start : start + _AT_ONCE]})):
+            found.setdefault(record.dagster_run.tags[STEP], []).append(record)
+    return found
+
+
+def attempt(instance: dg.DagsterInstance, runs: Sequence[dg.RunRecord], now: dt.datetime) -> int | str:
+    """Which attempt of a step is due, from 0, or a sentence why none is.
+
+    Args:
+        instance: where runs and their events are recorded.
+        runs: those of the step, the newest first.
+        now: the moment, with its time zone.
+    """
+    if not runs:
+        return 0
+    newest = runs[0].dagster_run
+    if newest.status in UNDER_WAY:
+        return f"{newest.job_name} is under way"
+    if newest.status != dg.DagsterRunStatus.FAILURE:
+        verdict = "was cancelled" if newest.status == dg.DagsterRunStatus.CANCELED else "ran"
+        return f"{newest.job_name} {verdict} on these very inputs"
+    failures = _failures_in_a_row(runs)
+    if was_killed(instance, newest.run_id):
+        killed = f"{newest.job_name} was killed on these very inputs"
+        return failures if failures <= MOST_KILLED else f"{killed}, {failures} times in a row"
+    if not _passes(instance, newest.run_id):
+        return f"{newest.job_name} failed on these very inputs"
+    due = _ended(runs[0]) + PAUSE * 2 ** (failures - 1)
+    if failures > MOST_FAULTS or now < due:
+        return f"{newest.job_name} ended by a fault of disk or network" + (
+            f": tried {failures} times" if failures > MOST_FAULTS else f", again at {due:%H:%M} UTC"
+        )
+    return failures
+
+
+def _failures_in_a_row(runs: Sequence[dg.RunRecord]) -> int:
+    others = (i for i, run in enumerate(runs) if run.dagster_run.status != dg.DagsterRunStatus.FAILURE)
+    return next(others, len(runs))
+
+
+def was_killed(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether a run failed though none of its steps did: its process was killed, or never came up."""
+    return not instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1).records
+
+
+def _passes(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether a step that failed was tried several times in its run."""
+    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.STEP_UP_FOR_RETRY}
+    entries = [record.event_log_entry for record in instance.get_records_for_run(run_id, of_type=kinds).records]
+    tried = {e.step_key for e in entries if e.dagster_event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY}
+    return any(e.step_key in tried for e in entries if e.dagster_event_type == dg.DagsterEventType.STEP_FAILURE)
+
+
+def _ended(run: dg.RunRecord) -> dt.datetime:
+    seconds = run.end_time or run.update_timestamp.replace(tzinfo=dt.UTC).timestamp()
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)
