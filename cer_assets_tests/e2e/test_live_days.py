@@ -4,21 +4,34 @@ The same story over SQLite and folders, over a PostgreSQL server, and with landi
 """
 
 import datetime as dt
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from upath import UPath
 
 from cer_assets_tests.conftest import PROJECT, needs
-from cer_assets_tests.e2e import postgres
+from cer_assets_tests.e2e import postgres, s3
+from cer_assets_tests.e2e.browser import DRIVER, open_page
 from cer_assets_tests.e2e.live import HASTE, Live
 from cer_assets_tests.e2e.shop import Shop
 
 pytestmark = pytest.mark.endurance
 
 OPENED, FIRST, SECOND, THIRD = (dt.date(2017, 12, 31), *(dt.date(2018, 1, day) for day in (1, 2, 3)))
+PAGES = {
+    "lineage": ("/asset-groups", ["recommend", "identity", "value"]),
+    "list": ("/assets/recommend/recommendations", ["recommendations", "Latest materialization"]),
+    "checks": ("/assets/raw/transactions?view=checks", ["nothing_lost", "little_rejected"]),
+    "events": ("/assets/raw/events?view=checks", ["every_file_read"]),
+    "runs": ("/runs", ["customers", "load"]),
+    "sensors": ("/automation", ["landing", "catch_up", "daily"]),
+    "health": ("/overview/asset-health", ["transactions"]),
+}
+"""The pages that people open in the morning: where they are, and what they say."""
 BAD = {"raw/transactions:little_rejected", "raw/events:every_file_read"}
 """The checks that must fail where half the purchases of a day are broken and its events are no file at all."""
 
@@ -47,7 +60,7 @@ class Deployment:
         assert rows(self.live.materialization("recommend/recommendations", str(day))) > 0
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+@pytest.fixture(scope="module", params=["sqlite", "postgres", "postgres+s3"])
 def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     home = tmp_path_factory.mktemp("days") / "home"
     home.mkdir()
@@ -58,6 +71,11 @@ def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
             needs(postgres.binaries() is not None, "Debian's postgresql, and setpriv where root runs the tests")
             variables |= servers.enter_context(postgres.server())
             settings += (PROJECT / "deploy" / "postgres.yaml").read_text()
+        if "s3" in request.param:
+            needs(s3.installed(), "moto and flask, of the dev extra")
+            store = servers.enter_context(s3.server(home.parent / "s3.log"))
+            variables |= store
+            landing = s3.place(store["CER_LANDING"], store)
         live = Live(home, variables, settings)
         servers.callback(live.stop)
         yield Deployment(request.param, live, Shop(aside, landing, households=200, days=30))
@@ -67,6 +85,13 @@ def rows(materialization: dict) -> int:
     return next(
         entry["intValue"] for entry in materialization["metadataEntries"] if entry["label"] == "dagster/row_count"
     )
+
+
+def picture(deployment: Deployment, page: str, morning: str, folder: Path) -> str:
+    needs(DRIVER.exists(), "Debian's chromium and chromium-driver")
+    path, words = PAGES[page]
+    folder = Path(os.environ.get("CER_SCREENSHOTS", folder))
+    return open_page(deployment.live.url + path, folder / f"{deployment.name}_{morning}_{page}.png", words)
 
 
 def failed_runs(live: Live) -> list[dict[str, str]]:
@@ -119,9 +144,23 @@ def test_a_bad_drop_is_red_where_it_is_bad_and_nowhere_else(deployment: Deployme
     deployment.reached.add("bad")
 
 
+@pytest.mark.browser
+@pytest.mark.parametrize("page", PAGES)
+def test_a_bad_morning_can_be_seen(deployment: Deployment, page: str, tmp_path: Path) -> None:
+    deployment.after("bad")
+    picture(deployment, page, "bad", tmp_path)
+
+
 def test_once_the_bad_files_are_replaced_all_is_green_and_the_lists_are_of_the_day(deployment: Deployment) -> None:
     deployment.after("bad")
     deployment.shop.mend(THIRD)
     deployment.lists_stand_on(THIRD)
     assert deployment.live.red() == set()
     deployment.reached.add("mended")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("page", PAGES)
+def test_a_good_morning_can_be_seen(deployment: Deployment, page: str, tmp_path: Path) -> None:
+    deployment.after("mended")
+    picture(deployment, page, "good", tmp_path)
