@@ -20,6 +20,7 @@ A blocking check that failed holds back whatever stands on its asset: Dagster se
 import datetime as dt
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import dagster as dg
@@ -27,6 +28,7 @@ from dagster import AssetKey
 
 from cer_assets.defs.again import attempt, attempts, request
 from cer_assets.defs.arrivals import Watch, growing
+from cer_assets.defs.faults import RETRIES
 from cer_assets.defs.identity.learning import MODEL, learned_from
 from cer_assets.defs.io import code_of
 from cer_assets.defs.plan import LOAD, Step, landed, load_steps, next_step, not_entered, stray_files
@@ -54,37 +56,38 @@ READING_SECONDS = 20
 RETRAIN_AFTER = 20
 """So many pairs answered anew are a fifth of what a first model learns from."""
 
-load_job = dg.define_asset_job(
+_job = partial(dg.define_asset_job, op_retry_policy=RETRIES)
+load_job = _job(
     LOAD,
     dg.AssetSelection.groups("raw").materializable(),
     description="Read drops of the landing zone into raw tables.",
 )
-customers_job = dg.define_asset_job(
+customers_job = _job(
     "customers",
     SELECTIONS["customers"],
     description="People, their purchases, value, segments and predictions as of a day.",
 )
-models_job = dg.define_asset_job(
+models_job = _job(
     "models",
     SELECTIONS["models"],
     description="Train ALS, and let a challenger try itself against the model of the lists.",
 )
-recommendations_job = dg.define_asset_job(
+recommendations_job = _job(
     "recommendations",
     SELECTIONS["recommendations"],
     description="Recommendations, their backtest, and the snapshot that people read.",
 )
-training_job = dg.define_asset_job(
+training_job = _job(
     "training",
     dg.AssetSelection.assets(MODEL),
     description="Train who is who anew; the new model goes live only if every guard passes.",
 )
-history_job = dg.define_asset_job(
+history_job = _job(
     "history",
     SELECTIONS["history"],
     description="Past days of the tables that keep a history; a day that is there stays as it was known then.",
 )
-restate_job = dg.define_asset_job(
+restate_job = _job(
     "restate",
     _HISTORY,
     description="Recomputes past days, on purpose, from the purchases and people known now. Never started by itself:"
