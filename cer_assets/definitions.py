@@ -5,8 +5,11 @@ from pathlib import Path
 
 import dagster as dg
 
+from cer_assets.defs import discretion
+
 # Dagster 1.13 warns of its own use of a beta parameter whenever it copies an asset check.
 warnings.filterwarnings("ignore", message="Parameter `execution_type`", category=dg.BetaWarning)
+discretion.install()
 
 
 @dg.definitions
