@@ -85,6 +85,10 @@ def year(folder: Path, customers: int) -> None:
     _drop_campaigns(landing, payers, customers, rng)
     habits = _habits(len(payers.count), customers)
     for week in range(WEEKS):
+        # A seed a week: a year that was cut short goes on where it ended.
+        rng = np.random.default_rng([SEED, week])
+        if (landing / "transactions" / f"{_sunday(week)}.parquet").exists():
+            continue
         baskets = _poisson_baskets(habits, week, rng)
         _drop_lines(landing, payers, habits, baskets, 7 * week, 7, _sunday(week), rng)
 
