@@ -1,0 +1,65 @@
+"""The end of an erasure: what stands is named by a new snapshot, and whatever is older is no longer kept."""
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from cer_assets.defs.erasure.listed import KEPT, LIST, PASSING, receipts
+from cer_assets.defs.erasure.removal import spill
+from cer_assets.defs.resources import Home, timezone
+from cer_assets.erasure.receipts import SNAPSHOTS, TABLE, VERSIONS, done, lines, under_way
+from cer_assets.erasure.stores import clear, forget_versions, leftovers
+from cer_assets.lake import build_warehouse, take_snapshot
+
+
+def end(home: Home, done_at: dt.datetime) -> pl.DataFrame:
+    """Vacuum, and sign the receipts; returns them. Vacuumed first: what is signed is true."""
+    held = receipts(home)
+    open_lines = under_way(held)
+    if open_lines.is_empty():
+        return held
+    taken = take_snapshot(home.lake, home.snapshots)
+    build_warehouse(home.lake, taken, home.warehouse)
+    each = open_lines.select("request").unique()
+    touched = open_lines.filter(pl.col("kind") == TABLE).select("request", "name").unique()
+    versions = pl.DataFrame(
+        [(table, version) for table, version in taken.versions.items()],
+        schema={"name": pl.String, "rows": pl.Int64},
+        orient="row",
+    )
+    former = forget_snapshots(home, taken.name)
+    last = [
+        lines(open_lines, VERSIONS, touched.join(versions, on="name")),
+        lines(open_lines, SNAPSHOTS, each.with_columns(name=pl.lit("snapshots"), rows=pl.lit(former, pl.Int64))),
+    ]
+    forget_versions(home.models.root)
+    clear(spill(home))
+    for path in leftovers(home.models.root.parent):
+        path.unlink(missing_ok=True)
+    for table in home.lake.tables():
+        if table not in (KEPT, LIST):
+            vacuum(home, table)
+    home.lake.publish(KEPT, done(held, pl.concat(last), PASSING, done_at))
+    for table in (KEPT, LIST):
+        vacuum(home, table)
+    return receipts(home)
+
+
+def forget_snapshots(home: Home, kept: str) -> int:
+    """Remove every snapshot but the newest; returns how many."""
+    former = [path for path in sorted(home.snapshots.glob("*.json")) if path.stem not in (kept, "current")]
+    for path in former:
+        path.unlink(missing_ok=True)
+    return len(former)
+
+
+def vacuum(home: Home, table: str) -> None:
+    """Keep a table's current version alone, and no log of what values others had."""
+    opened = home.lake.open(table)
+    opened.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False, full=True)
+
+
+def now() -> dt.datetime:
+    """By the retailer's clock."""
+    return dt.datetime.now(ZoneInfo(timezone())).replace(tzinfo=None, microsecond=0)

@@ -1,0 +1,68 @@
+"""The suppression list and the receipts as the lake holds them, and the key out of the environment."""
+
+import os
+
+import dagster as dg
+import polars as pl
+
+from cer_assets.defs.resources import LEDGER, Home
+from cer_assets.erasure import KEY_VARIABLE, SUPPRESSED, Keyed, NoKey, Suppression
+from cer_assets.erasure.receipts import RECEIPTS, under_way
+from cer_assets.erasure.suppression import EMAIL, NAME, PHONE
+
+LIST, KEPT, REQUESTS = "erasure.suppressed", "erasure.receipts", "raw.erasure_requests"
+PASSING = [EMAIL, PHONE, NAME]
+"""Kinds of hashes that stand among the receipts while an erasure is under way, and go with its end."""
+
+
+def key() -> str | None:
+    """`CER_SUPPRESSION_KEY`: what the hashes of the list are made with."""
+    return os.environ.get(KEY_VARIABLE)
+
+
+def keyed() -> Keyed:
+    """The key, ready to hash with.
+
+    Raises:
+        Failure: it is missing or too short; nothing is tried again, for that mends nothing.
+    """
+    try:
+        return Keyed.with_key(key())
+    except NoKey as refusal:
+        raise dg.Failure(str(refusal), allow_retries=False) from None
+
+
+def suppression(home: Home) -> Suppression:
+    """Who is on the list; while an erasure is under way, what their records held as well, by its hash.
+
+    Raises:
+        Failure: somebody is on the list, and the key is missing or another one.
+    """
+    listed = home.lake.scan(LIST).collect() if home.lake.exists(LIST) else SUPPRESSED.to_frame()
+    try:
+        held = Suppression.of(listed.select(SUPPRESSED.names()), key())
+    except NoKey as refusal:
+        raise dg.Failure(str(refusal), allow_retries=False) from None
+    passing = under_way(receipts(home)).filter(pl.col("kind").is_in(PASSING))
+    values = passing.select("request", "kind", source=pl.lit(None, pl.String), hash="name")
+    return held.with_more(values) if len(held) else held
+
+
+def receipts(home: Home) -> pl.DataFrame:
+    """Every line of every receipt; none before the first request."""
+    return home.lake.scan(KEPT).collect() if home.lake.exists(KEPT) else RECEIPTS.to_frame()
+
+
+def requests(home: Home) -> pl.DataFrame:
+    """The requests that wait: what was carried out stands here no more."""
+    return home.read(REQUESTS).select("source", "source_id", "at")
+
+
+def kept_out_of(home: Home) -> pl.DataFrame:
+    """Files of the landing zone that hold rows which were not let in: `feed`, `delivered_on`, `file`, `suppressed`."""
+    if not home.lake.exists(LEDGER):
+        return pl.DataFrame(schema={"feed": pl.String, "delivered_on": pl.Date, "file": pl.String})
+    files = home.lake.scan(LEDGER)
+    if "suppressed" not in files.collect_schema():
+        return pl.DataFrame(schema={"feed": pl.String, "delivered_on": pl.Date, "file": pl.String})
+    return files.filter(pl.col("suppressed") > 0).select("feed", "delivered_on", "file").sort("feed", "file").collect()

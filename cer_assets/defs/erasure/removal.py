@@ -1,0 +1,332 @@
+"""The way of an erasure through landing zone, raw tables, lake and files; a second time it finds nothing to do.
+
+Nothing is remembered in clear: whom it is about is told by the suppression list, which is written before anything is
+removed, and found again by hashing what is still there.
+"""
+
+import datetime as dt
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+from upath import UPath
+
+from cer_assets.defs.erasure.listed import KEPT, LIST, REQUESTS, keyed, receipts, requests, suppression
+from cer_assets.defs.plan import not_entered
+from cer_assets.defs.raw.component import DELIVERED_ON, enter
+from cer_assets.defs.resources import LEDGER, Home, feeds, timezone
+from cer_assets.erasure import (
+    CannotLookInto,
+    Suppression,
+    asked,
+    kept_out,
+    key_mark,
+    lines_without_suppressed,
+    listed,
+    names_people,
+    persons,
+    values_of,
+    without_suppressed,
+)
+from cer_assets.erasure.people import VISITS
+from cer_assets.erasure.receipts import FILE, MODEL, NOT_READ, SAME, TABLE, WRITTEN_ANEW, lines, under_way, with_lines
+from cer_assets.erasure.stores import clear, forget_truth, stored_versions, unlearn
+from cer_assets.erasure.suppression import RECORD
+from cer_assets.erasure.traces import counted, engine, naming, remove, tables_of_people
+from cer_assets.feeds import Drop, Feed, list_drops, read_drops
+from cer_assets.lake.files import write_atomically
+
+REJECTS = "_rejects"
+ASKING = "erasure_requests"
+"""The feed whose rows go last of all: for as long as it holds one, an erasure has not come to its end."""
+BYTES_AT_ONCE = 100_000_000
+"""Of compressed files whose days are loaded again together."""
+_CONTRACT_OF_PEOPLE = "customer_record"
+_SAID_OF_PEOPLE = ("full_name", "given_name", "surname", "email", "phone")
+
+
+def begin(home: Home) -> int:
+    """Put whom the waiting requests are about on the list, and what they were found in on the receipts.
+
+    The receipts come first: a run killed between the two finds the same again. Returns how many requests are new.
+
+    Raises:
+        Failure: a request waits and the key is missing, or is not the list's.
+    """
+    waiting = requests(home)
+    if waiting.is_empty():
+        return 0
+    secret, known = keyed(), suppression(home)
+    named = asked(waiting, secret)
+    named = named.filter(known.requests(RECORD, named["record_id"]).is_null())
+    if named.is_empty():
+        return 0
+    links = _read(home, "identity.links", ["record_id", "customer_id"])
+    former = _read(home, "identity.survivors", ["old_id", "customer_id"])
+    new = listed(named, links, former, _visits(home), secret)
+    values = values_of(secret, _said_of(home, Suppression(new, secret)))
+    people = persons(named, links)
+    found = _found(home, people, Suppression(new, secret).with_more(values))
+    home.lake.publish(KEPT, with_lines(receipts(home), found))
+    mark = key_mark(secret) if not len(known) else known.listed.clear()
+    held = home.lake.scan(LIST).collect() if home.lake.exists(LIST) else known.listed.clear()
+    home.lake.publish(LIST, pl.concat([held, mark, new]).unique().sort("kind", "hash"))
+    return named.height
+
+
+def _found(home: Home, people: pl.DataFrame, of: Suppression) -> pl.DataFrame:
+    """The receipts' lines before anything is touched."""
+    told: list[pl.DataFrame] = []
+    files = pl.DataFrame(schema={"request": pl.String, "name": pl.String, "rows": pl.Int64})
+    with engine(home.lake, str(spill(home))) as con:
+        for table in tables_of_people(home.lake):
+            where = counted(con, table, naming(con, table, of))
+            rows = where.group_by("request").agg(pl.col("rows").sum()).with_columns(name=pl.lit(table))
+            told.append(lines(people, TABLE, rows))
+            if "file" in where.columns:
+                feed = table.removeprefix("raw.").removesuffix(REJECTS)
+                named = where.with_columns(name=pl.concat_str(pl.lit(f"{feed}/"), "file"))
+                files = pl.concat([files, named.select("request", "name", "rows")])
+    told.append(lines(people, FILE, files.group_by("request", "name").agg(pl.col("rows").sum())))
+    each = people.filter(pl.col("person") == pl.col("request")).select("request")
+    told.append(lines(people, MODEL, each.join(stored_versions(home.models.root), how="cross")))
+    anew = [path for path in (home.caches, home.reports, home.warehouse, home.truth) if path.exists()]
+    made = pl.DataFrame({"name": [path.name for path in anew]}, schema={"name": pl.String})
+    told.append(lines(people, WRITTEN_ANEW, each.join(made, how="cross").with_columns(rows=pl.lit(None))))
+    same = people.filter(pl.col("person") != pl.col("request")).select("request", name="person", rows=pl.lit(None))
+    told.append(lines(people, SAME, same))
+    values = of.listed.filter(pl.col("kind").is_in(["email", "phone", "name"]))
+    for (kind,), part in values.partition_by("kind", as_dict=True).items():
+        told.append(lines(people, str(kind), part.select("request", name="hash", rows=pl.lit(None))))
+    return pl.concat(told)
+
+
+def carry_out(home: Home) -> dict[str, int]:
+    """Remove whoever is on the list from landing zone, raw tables, lake, caches; returns what this run removed.
+
+    A model is told to be trained anew only where raw rows go, for then everything that it stands on is due.
+    """
+    of = suppression(home)
+    figures = {"files rewritten": 0, "rows taken out of files": 0, "rows taken out of tables": 0}
+    if not len(of):
+        return figures
+    if _stand_in_raw(home, of):
+        unlearn(home.models.root)
+    last = [feed for name, feed in feeds().items() if name == ASKING]
+    for feed in [*(feed for feed in feeds().values() if feed not in last), *last]:
+        if feed in last:
+            _strays(home, of, figures)
+            _tables(home, of, figures, [table for table in tables_of_people(home.lake) if table != REQUESTS])
+            clear(home.caches)
+            forget_truth(home.truth, of)
+        if names_people(feed):
+            _files(home, feed, of, figures)
+    _tables(home, of, figures, [REQUESTS] if home.lake.exists(REQUESTS) else [])
+    return figures
+
+
+def _stand_in_raw(home: Home, of: Suppression) -> bool:
+    with engine(home.lake, str(spill(home))) as con:
+        return any(
+            naming(con, table, of)
+            for table in tables_of_people(home.lake)
+            if table.startswith("raw.") and table not in (REQUESTS, f"{REQUESTS}{REJECTS}")
+        )
+
+
+def _tables(home: Home, of: Suppression, figures: dict[str, int], tables: Sequence[str]) -> None:
+    """Take the rows out of tables, and have the ledger say of raw ones what is left."""
+    touched: set[str] = set()
+    with engine(home.lake, str(spill(home))) as con:
+        for table in tables:
+            found = naming(con, table, of)
+            if found:
+                figures["rows taken out of tables"] += int(counted(con, table, found)["rows"].sum())
+                remove(con, home.lake, table, found)
+                touched.add(table)
+    for feed in feeds().values():
+        if touched & {f"raw.{feed.feed}", f"raw.{feed.feed}{REJECTS}"}:
+            _settle(home, feed)
+
+
+def _settle(home: Home, feed: Feed) -> None:
+    """Bring the ledger's counts to what the tables hold, for files that lie in the landing zone no more."""
+    files = home.ledger(feed.feed)
+    for table, count in ((f"raw.{feed.feed}", "accepted"), (f"raw.{feed.feed}{REJECTS}", "rejected")):
+        rows = home.lake.scan(table).group_by(DELIVERED_ON, "file").agg(held=pl.len().cast(pl.Int64)).collect()
+        files = files.join(rows, on=[DELIVERED_ON, "file"], how="left").with_columns(
+            pl.col("held").fill_null(0).alias(count)
+        )
+        files = files.drop("held")
+    files = files.with_columns(delivered=pl.sum_horizontal("accepted", "rejected", "suppressed"))
+    home.lake.publish(LEDGER, files.sort("feed", DELIVERED_ON, "file"), partition_by="feed", keys=[feed.feed])
+
+
+@dataclass(frozen=True)
+class _Rewritten:
+    """A file with its new content, staged until the ledger knows it."""
+
+    drop: Drop
+    staged: Drop
+    rows: dict[str, int]
+    mark: tuple[int, float]
+
+
+def _files(home: Home, feed: Feed, of: Suppression, figures: dict[str, int]) -> None:
+    """Rewrite the files of a feed that hold somebody on the list, and load their days again, a few at a time."""
+    there = list_drops(home.landing, feed.feed)
+    wanted = _asked_of(home, feed)
+    days = sorted({drop.day for drop in there if drop.name in wanted})
+    for some in _at_once(days, there):
+        with tempfile.TemporaryDirectory(dir=spill(home)) as folder:
+            of_days = [drop for drop in there if drop.day in set(some)]
+            rewritten = list(_rewrite(home, feed, [d for d in of_days if d.name in wanted], of, Path(folder)))
+            if rewritten:
+                _load_again(home, feed, of_days, rewritten, of)
+                figures["files rewritten"] += len(rewritten)
+                figures["rows taken out of files"] += sum(sum(each.rows.values()) for each in rewritten)
+
+
+def _asked_of(home: Home, feed: Feed) -> set[str]:
+    """The files of a feed to look into: where rows stood, where rows were kept out, and what nobody could read."""
+    told = under_way(receipts(home)).filter(pl.col("kind") == FILE, pl.col("name").str.starts_with(f"{feed.feed}/"))
+    names = set(told["name"].str.strip_prefix(f"{feed.feed}/").to_list())
+    ledger = home.ledger(feed.feed)
+    odd = ledger.filter((pl.col("suppressed") > 0) | pl.col("refused").is_not_null())
+    return names | set(odd["file"].to_list())
+
+
+def _at_once(days: Sequence[dt.date], there: Sequence[Drop]) -> Iterator[list[dt.date]]:
+    held: list[dt.date] = []
+    weight = 0
+    for day in days:
+        own = sum(drop.bytes for drop in there if drop.day == day)
+        if held and weight + own > BYTES_AT_ONCE:
+            yield held
+            held, weight = [], 0
+        held.append(day)
+        weight += own
+    if held:
+        yield held
+
+
+def _rewrite(home: Home, feed: Feed, drops: Sequence[Drop], of: Suppression, folder: Path) -> Iterator[_Rewritten]:
+    for number, drop in enumerate(drops):
+        mark = _mark(drop.path)
+        name = f"{feed.feed}/{drop.name}"
+        try:
+            cleaned = without_suppressed(feed, drop, of, timezone())
+        except CannotLookInto:
+            _tell(home, NOT_READ, name, None)
+            continue
+        if cleaned is None:
+            continue
+        _tell(home, FILE, name, cleaned.rows)
+        path = folder / f"{number}.{drop.format}"
+        path.write_bytes(cleaned.content)
+        yield _Rewritten(drop, replace(drop, path=path, bytes=len(cleaned.content)), cleaned.rows, mark)
+
+
+def _load_again(
+    home: Home, feed: Feed, there: Sequence[Drop], rewritten: Sequence[_Rewritten], of: Suppression
+) -> None:
+    """Load the days of rewritten files from what was staged, enter it, and only then put the files in place.
+
+    So the ledger knows each file before it lies there, and no sensor asks for it. A day that is due anyway is left to
+    its load; a file that was replaced meanwhile is left alone, for it is due as well.
+    """
+    own = {each.drop.name: each for each in rewritten}
+    due = {drop.day for drop in not_entered(home, feed, there)}
+    days = sorted({each.drop.day for each in rewritten} - due)
+    drops = [own[d.name].staged if d.name in own else d for d in there if d.day in set(days)]
+    if drops:
+        delivery = kept_out(feed, read_drops(feed, drops, timezone()), of)
+        raw = {f"raw.{feed.feed}": delivery.accepted, f"raw.{feed.feed}{REJECTS}": delivery.rejects}
+        for table, frame in raw.items():
+            home.lake.publish(table, frame, partition_by=DELIVERED_ON, keys=days)
+        enter(home, feed, delivery.files, days)
+    for each in rewritten:
+        if _mark(each.drop.path) == each.mark:
+            put(each.drop.path, each.staged.path.read_bytes())
+
+
+def _strays(home: Home, of: Suppression, figures: dict[str, int]) -> None:
+    """What lies in the landing zone and is no drop: line by line, where it is text."""
+    if not home.landing.is_dir():
+        return
+    drops = {str(drop.path) for name in feeds() for drop in list_drops(home.landing, name)}
+    for path in sorted(home.landing.rglob("*"), key=str):
+        if str(path) in drops or not path.is_file() or path.name.endswith(".lock"):
+            continue
+        name = str(path)[len(str(home.landing)) + 1 :]
+        try:
+            cleaned = lines_without_suppressed(name, path.read_bytes(), of)
+        except CannotLookInto:
+            _tell(home, NOT_READ, name, None)
+            continue
+        if cleaned is not None:
+            _tell(home, FILE, name, cleaned.rows)
+            put(path, cleaned.content)
+            figures["files rewritten"] += 1
+
+
+def _tell(home: Home, kind: str, name: str, rows: dict[str, int] | None) -> None:
+    """A line on the receipts, for what was found in a file rather than in the tables."""
+    held = receipts(home)
+    if rows is None:
+        found = under_way(held).select("request").unique().with_columns(name=pl.lit(name), rows=pl.lit(None, pl.Int64))
+    else:
+        found = pl.DataFrame(
+            [(request, name, count) for request, count in sorted(rows.items())],
+            schema={"request": pl.String, "name": pl.String, "rows": pl.Int64},
+            orient="row",
+        )
+    home.lake.publish(KEPT, with_lines(held, lines(held, kind, found)))
+
+
+def put(path: Path | UPath, content: bytes) -> None:
+    """Put a file in place whole."""
+    if isinstance(path, Path):
+        write_atomically(path, content)
+    else:
+        path.write_bytes(content)
+
+
+def spill(home: Home) -> Path:
+    """Where what does not fit into memory goes, and what is staged."""
+    folder = Path(home.root, "spill")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _mark(path: Path | UPath) -> tuple[int, float]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime
+
+
+def _read(home: Home, table: str, columns: list[str]) -> pl.DataFrame:
+    if not home.lake.exists(table):
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    return home.lake.scan(table).select(columns).collect()
+
+
+def _visits(home: Home) -> pl.DataFrame:
+    """Events that name both a device and a record."""
+    if not home.lake.exists("raw.events"):
+        return VISITS.to_frame()
+    both = pl.col("anonymous_id").is_not_null() & pl.col("source_id").is_not_null()
+    return home.lake.scan("raw.events").filter(both).select(VISITS.names()).unique().collect()
+
+
+def _said_of(home: Home, of: Suppression) -> pl.DataFrame:
+    """What the records on the list hold, in every delivery: `request`, and the fields that somebody is named by."""
+    held = [pl.DataFrame(schema={"request": pl.String, **dict.fromkeys(_SAID_OF_PEOPLE, pl.String)})]
+    for name, feed in feeds().items():
+        if feed.contract == _CONTRACT_OF_PEOPLE and home.lake.exists(f"raw.{name}"):
+            keys = home.lake.scan(f"raw.{name}").select("source", "source_id").unique().collect()
+            own = keys.with_columns(of.of_rows(keys)).drop_nulls("request")
+            rows = home.lake.scan(f"raw.{name}").join(own.lazy(), on=["source", "source_id"], how="inner")
+            held.append(rows.select("request", *_SAID_OF_PEOPLE).collect())
+    return pl.concat(held)
