@@ -21,7 +21,7 @@ import polars as pl
 from cer_assets.defs.partitions import as_days, days
 from cer_assets.defs.provenance import STANDS_ON, Graph, input_states
 from cer_assets.defs.resources import SQL_FOLDER, Engine, Home, columns_of
-from cer_assets.lake import Snapshot, SqlFile, column_lineage, read_snapshot, sql_files
+from cer_assets.lake import Published, Snapshot, SqlFile, column_lineage, read_snapshot, sql_files
 from cer_assets.lake.files import write_atomically
 
 PACKAGE = Path(__file__).parents[1]
@@ -281,21 +281,24 @@ class LakeTables(dg.ConfigurableIOManager):
 
     home: dg.ResourceDependency[Home]
 
-    def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame) -> None:
-        """Publish the frame and describe what was published."""
+    def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame | Published) -> None:
+        """Publish the frame, unless that was done where it lay, and describe what was published."""
         name, metadata = name_of(context.asset_key), context.definition_metadata
         if isinstance(origins := metadata.get(LINEAGE), dg.TableColumnLineage | dg.TableColumnLineageMetadataValue):
             context.add_output_metadata({LINEAGE: origins})
         day_column = cast("str | None", metadata.get(DAY_COLUMN))
-        keys = _days_of(context, day_column)
-        done = self.home.lake.publish(name, obj, partition_by=day_column, keys=keys)
+        done = (
+            obj
+            if isinstance(obj, Published)
+            else self.home.lake.publish(name, obj, partition_by=day_column, keys=_days_of(context, day_column))
+        )
         with_version(context, self.home, done.content)
         context.add_output_metadata(
             {
                 "dagster/row_count": done.table_rows,
                 "dagster/uri": self.home.lake.uri(name),
                 "dagster/table_name": name,
-                SCHEMA: schema_of(obj, _descriptions(metadata.get(SCHEMA))),
+                SCHEMA: _schema(done.columns, _descriptions(metadata.get(SCHEMA))),
                 TABLE_VERSION: done.version,
                 "changed": done.changed,
                 "size": dg.MetadataValue.text(f"{done.bytes / 1e6:,.1f} MB"),
@@ -303,24 +306,22 @@ class LakeTables(dg.ConfigurableIOManager):
             }
         )
         if context.has_asset_partitions and day_column is not None:
-            self._count_by_day(context, obj, day_column)
-
-    def _count_by_day(self, context: dg.OutputContext, frame: pl.DataFrame, day_column: str) -> None:
-        counts = dict(frame.group_by(day_column).len().iter_rows())
-        for day in as_days(context.asset_partition_keys):
-            context.step_context.add_asset_metadata(
-                {"dagster/partition_row_count": counts.get(day, 0)}, context.asset_key, day.isoformat()
-            )
+            for day in as_days(context.asset_partition_keys):
+                context.step_context.add_asset_metadata(
+                    {"dagster/partition_row_count": done.partitions.get(day, 0)}, context.asset_key, day.isoformat()
+                )
 
     def load_input(self, context: dg.InputContext) -> pl.DataFrame:
         """The table whole, or one day of it where the input is mapped to one."""
-        upstream = context.upstream_output
-        frame = self.home.read(name_of(context.asset_key))
+        upstream, name = context.upstream_output, name_of(context.asset_key)
         day_column = (upstream.definition_metadata or {}).get(DAY_COLUMN) if upstream else None
-        if day_column and context.has_asset_partitions:
-            wanted = as_days(context.asset_partition_keys)
-            frame = frame.filter(pl.col(cast("str", day_column)).is_between(wanted[0], wanted[-1]))
-        return frame
+        if not (day_column and context.has_asset_partitions):
+            return self.home.read(name)
+        wanted = as_days(context.asset_partition_keys)
+        of_day = pl.col(cast("str", day_column)).is_between(wanted[0], wanted[-1])
+        if not self.home.lake.exists(name):
+            return self.home.read(name).filter(of_day)
+        return self.home.lake.scan(name).filter(of_day).collect()
 
 
 class StoredModel(Protocol):
@@ -442,13 +443,16 @@ def sql_asset(file: SqlFile) -> dg.AssetsDefinition:
         metadata=table_metadata(file.front.columns, file.day_column),
         io_manager_key="lake_tables",
     )
-    def build(context: dg.AssetExecutionContext, engine: Engine) -> dg.Output[pl.DataFrame]:
+    def build(context: dg.AssetExecutionContext, engine: Engine) -> dg.Output[Published]:
         wanted = as_days(context.partition_keys) if file.day_column else []
         with engine.over(file.reads, days=wanted) as con:
-            frame = con.sql(file.body).pl()
             schemas = columns_of(con, [*file.reads, "run.days"])
-        origins = column_lineage(file, frame.columns, schemas)
-        return dg.Output(frame, metadata={LINEAGE: lineage(origins)})
+            # Published by the engine that holds the rows: as a frame those of fifty million lines fill the memory.
+            done = engine.home.lake.publish_query(
+                con, file.name, file.body, partition_by=file.day_column, keys=wanted if file.day_column else None
+            )
+        origins = column_lineage(file, list(done.columns), schemas)
+        return dg.Output(done, metadata={LINEAGE: lineage(origins)})
 
     return build
 
@@ -479,4 +483,8 @@ def _descriptions(schema: object) -> dict[str, str]:
 
 def schema_of(frame: pl.DataFrame, columns: Mapping[str, str]) -> dg.TableSchema:
     """Column names and types of a frame, with what each column holds."""
-    return dg.TableSchema([dg.TableColumn(name, str(dtype), columns.get(name)) for name, dtype in frame.schema.items()])
+    return _schema(frame.schema, columns)
+
+
+def _schema(types: Mapping[str, pl.DataType], columns: Mapping[str, str]) -> dg.TableSchema:
+    return dg.TableSchema([dg.TableColumn(name, str(dtype), columns.get(name)) for name, dtype in types.items()])

@@ -1,5 +1,7 @@
 """The resources by name, and the executor: one process a run."""
 
+import os
+
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
@@ -7,11 +9,16 @@ from cer_assets.defs.io import LakeTables, ModelFiles, ReportFiles, SnapshotFile
 from cer_assets.defs.resources import Engine, Home
 
 
+def memory_limit() -> str:
+    """`CER_MEMORY`: what DuckDB may hold before it spills to disk; a run's frames come on top of it."""
+    return os.environ.get("CER_MEMORY", "6GB")
+
+
 def resources(home: Home) -> dict[str, object]:
     """All resources over one home."""
     memory = DuckDBResource(
         database=":memory:",
-        connection_config={"memory_limit": "6GB", "temp_directory": f"{home.root}/spill", "threads": 2},
+        connection_config={"memory_limit": memory_limit(), "temp_directory": f"{home.root}/spill", "threads": 2},
     )
     return {
         "home": home,

@@ -17,6 +17,8 @@ HORIZON_DAYS = 7
 CUTS = 8
 EVERY_DAYS = 14
 MOST_EXAMPLES = 60_000
+SLICE = 100_000
+"""Customers looked at at a time, so that memory does not grow with their number."""
 FEATURES = (
     "category_days",
     "category_recency",
@@ -85,17 +87,30 @@ def rows(category_days: pl.DataFrame, cut: date) -> pl.DataFrame:
     Returns:
         customer_id, category, the features, reason (always null: of who has not bought lately nothing is said).
     """
-    age = (pl.lit(cut) - pl.col("ordered_on")).dt.total_days()
+    known = _known(category_days, cut)
+    return _rows(known, _popularity(known))
+
+
+def _known(category_days: pl.DataFrame, cut: date) -> pl.DataFrame:
+    """The days that count before a cut, with their age."""
     window = pl.col("ordered_on").is_between(cut - timedelta(days=MEMORY_DAYS), cut - timedelta(days=1))
-    known = category_days.filter(window).with_columns(age=age)
+    return category_days.filter(window).with_columns(age=(pl.lit(cut) - pl.col("ordered_on")).dt.total_days())
+
+
+def _popularity(known: pl.DataFrame) -> pl.DataFrame:
+    """Per category the share of all customers who bought from it."""
+    everyone = max(known["customer_id"].n_unique(), 1)
+    return known.group_by("category").agg(popularity=pl.col("customer_id").n_unique() / everyone)
+
+
+def _rows(known: pl.DataFrame, popularity: pl.DataFrame) -> pl.DataFrame:
+    """As `rows`, of the customers in `known`."""
     own = (
         known.unique(["customer_id", "ordered_on"])
         .group_by("customer_id")
         .agg(own_days=pl.len(), own_recency=pl.col("age").min(), own_days_4w=(pl.col("age") <= 28).sum())
         .filter(pl.col("own_recency") <= ACTIVE_DAYS)
     )
-    popularity = known.group_by("category").agg(popularity=pl.col("customer_id").n_unique())
-    everyone = max(known["customer_id"].n_unique(), 1)
     return (
         known.sort("customer_id", "category", "ordered_on")
         .group_by("customer_id", "category", maintain_order=True)
@@ -112,7 +127,6 @@ def rows(category_days: pl.DataFrame, cut: date) -> pl.DataFrame:
         .with_columns(
             category_gap=(pl.col("first") - pl.col("category_recency")) / (pl.col("category_days") - 1),
             category_share=pl.col("category_days") / pl.col("own_days"),
-            popularity=pl.col("popularity") / everyone,
         )
         .with_columns(category_recency_over_gap=pl.col("category_recency") / pl.col("category_gap"))
         .select(
@@ -136,7 +150,19 @@ def next_categories(model: Predictor, category_days: pl.DataFrame, as_of: date) 
     Returns:
         Rows of COLUMNS, by customer_id and rank; probability is that of buying from the category within a week.
     """
-    likely = model.predict(rows(category_days, as_of + timedelta(days=1))).drop_nulls("probability")
+    known = _known(category_days, as_of + timedelta(days=1))
+    popularity = _popularity(known)
+    customers = known["customer_id"].unique().sort()
+    likeliest = [_likeliest(model, _rows(known.clear(), popularity), as_of)]
+    for start in range(0, len(customers), SLICE):
+        few = customers.slice(start, SLICE)
+        part = known.filter(pl.col("customer_id").is_between(few[0], few[-1]))
+        likeliest.append(_likeliest(model, _rows(part, popularity), as_of))
+    return pl.concat(likeliest)
+
+
+def _likeliest(model: Predictor, rows: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    likely = model.predict(rows).drop_nulls("probability")
     return (
         _ranked(likely, "probability", SHOWN)
         .with_columns(as_of=pl.lit(as_of))

@@ -5,7 +5,7 @@ import datetime as dt
 import dagster as dg
 import polars as pl
 
-from cer_assets.defs.io import REPORT_FILE, code_of, picture, python_table, read, table
+from cer_assets.defs.io import REPORT_FILE, code_of, picture, python_table, read, reads_itself, table
 from cer_assets.defs.partitions import days
 from cer_assets.defs.resources import Home
 from cer_assets.identity import Model
@@ -14,6 +14,10 @@ from cer_assets.insight.report import Tables, customer_report
 from cer_assets.lake import Snapshot, build_warehouse, take_snapshot
 
 WINDOW_DAYS = 28
+_LINE = (
+    *("basket_id", "customer_id", "source", "source_id", "product_id"),
+    *("quantity", "amount", "discount", "ordered_at", "ordered_on", "merchandise"),
+)
 
 
 @python_table(
@@ -30,11 +34,11 @@ WINDOW_DAYS = 28
             ("customer/order_lines", n) for n in ("customer_id", "source_id", "amount", "product_id", "ordered_on")
         ]
     },
-    ins={"order_lines": read("customer/order_lines")},
+    ins={"order_lines": reads_itself("customer/order_lines")},
     kinds=("implicit",),
     code=("recommend", "predict"),
 )
-def resolution(home: Home, order_lines: pl.DataFrame) -> dg.Output[pl.DataFrame]:
+def resolution(home: Home) -> dg.Output[pl.DataFrame]:
     """What resolution buys: error of RFM and quality of recommendations for records, for customers, and for the truth.
 
     The targets are always what the true person bought in the last 28 days. Where records are not resolved, a person is
@@ -43,6 +47,7 @@ def resolution(home: Home, order_lines: pl.DataFrame) -> dg.Output[pl.DataFrame]
     schema = {"view": pl.String, "metric": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64}
     if not home.truth.exists():
         return dg.Output(pl.DataFrame(schema=schema), metadata={"truth": "none in this home"})
+    order_lines = home.lake.scan("customer.order_lines").select(_LINE).collect()
     last = order_lines["ordered_on"].max()
     assert isinstance(last, dt.date)
     cut = last - dt.timedelta(days=WINDOW_DAYS - 1)

@@ -7,7 +7,17 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from cer_assets.defs.io import Origin, model, picture, python_table, read, sql_assets_of, table, table_spec
+from cer_assets.defs.io import (
+    Origin,
+    model,
+    picture,
+    python_table,
+    read,
+    reads_itself,
+    sql_assets_of,
+    table,
+    table_spec,
+)
 from cer_assets.defs.partitions import as_days, refuse_hindsight
 from cer_assets.defs.resources import Home
 from cer_assets.predict import CHURN, PURCHASE, Buying, Predictor, Predictors, buying, categories, drivers, response
@@ -86,19 +96,20 @@ def category_model(days: pl.DataFrame) -> dg.Output[Predictors]:
         "campaigns": read("customer/campaigns"),
         "sends": read("customer/campaign_sends"),
         "responses": read("customer/campaign_responses"),
-        "affinity": read("predict/campaign_affinity"),
+        "affinity": reads_itself("predict/campaign_affinity"),
         "days": read("predict/purchase_days"),
     },
     kinds=["scikitlearn"],
 )
 def response_model(
-    campaigns: pl.DataFrame, sends: pl.DataFrame, responses: pl.DataFrame, affinity: pl.DataFrame, days: pl.DataFrame
+    home: Home, campaigns: pl.DataFrame, sends: pl.DataFrame, responses: pl.DataFrame, days: pl.DataFrame
 ) -> dg.Output[Predictors]:
     """Who answers a campaign, said before it begins; learned from campaigns that had ended by then.
 
     Beside it stand each customer's own rate of answers so far, drawn towards that of all, and simple rules.
     """
-    newest = affinity.filter(pl.col("as_of") == pl.col("as_of").max())
+    affinity = home.lake.scan("predict.campaign_affinity")
+    newest = affinity.filter(pl.col("as_of") == affinity.select(pl.col("as_of").max()).collect().item()).collect()
     return _trained([response.fit(campaigns, sends, responses, newest, days, _morning_after(days))])
 
 
@@ -284,17 +295,19 @@ def _asked(home: Home, learned: dict[str, Predictors], day: dt.date) -> Iterator
         "category": [("predict/category_days", "category")],
         "probability": [("predict/category_days", "ordered_on")],
     },
-    ins={"days": read("predict/category_days"), "category_model": read("predict/category_model")},
+    ins={"days": reads_itself("predict/category_days"), "category_model": read("predict/category_model")},
     daily=True,
     kinds=("scikitlearn",),
 )
 def next_categories(
-    context: dg.AssetExecutionContext, home: Home, days: pl.DataFrame, category_model: dict[str, bytes]
+    context: dg.AssetExecutionContext, home: Home, category_model: dict[str, bytes]
 ) -> dg.Output[pl.DataFrame]:
     """The five categories each active customer is likeliest to buy from next; none where nothing was learned."""
     wanted = as_days(context.partition_keys)
     (learned,) = Predictors.from_files(category_model, _QUESTIONS["category"]).models
     refuse_hindsight(wanted[0], learned.as_of - _DAY)
+    window = pl.col("ordered_on").is_between(wanted[0] - dt.timedelta(days=categories.MEMORY_DAYS), wanted[-1])
+    days = home.lake.scan("predict.category_days").filter(window).collect()
     frame = pl.concat([categories.next_categories(learned, days, day) for day in wanted])
     first = frame.filter(pl.col("rank") == 1).group_by("category").len("customers")
     return dg.Output(

@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from cer_assets.defs.io import Origin, model, picture, read, sql_assets_of, table, table_spec
+from cer_assets.defs.io import Origin, model, picture, read, reads_itself, sql_assets_of, table, table_spec
 from cer_assets.defs.partitions import as_days, refuse_hindsight
 from cer_assets.defs.resources import Home
 from cer_assets.segment import (
@@ -26,8 +26,8 @@ from cer_assets.segment.charts import choice_of_k, profile_heatmap, segment_size
 from cer_assets.segment.profiles import Kind
 
 KINDS: Sequence[Kind] = ("behaviour", "preference")
-_HABITS = {"habits": read("segment/habits")}
-_TASTES = {"tastes": read("segment/tastes"), "facts": read("customer/demographics")}
+_HABITS = {"habits": reads_itself("segment/habits")}
+_TASTES = {"tastes": reads_itself("segment/tastes"), "facts": read("customer/demographics")}
 _COLUMNS = {
     "as_of": "The day.",
     "customer_id": "The person.",
@@ -72,11 +72,16 @@ def _previous(home: Home, kind: Kind, day: dt.date) -> pl.DataFrame | None:
     return newest if newest.height else None
 
 
-def _newest(daily: pl.DataFrame) -> dt.date:
-    day = daily["as_of"].max()
+def _newest(home: Home) -> dt.date:
+    day = home.lake.scan("segment.habits").select(pl.col("as_of").max()).collect().item()
     if not isinstance(day, dt.date):
         raise dg.Failure("segment.habits is empty: nobody has bought anything yet", allow_retries=False)
     return day
+
+
+def _of_days(home: Home, name: str, days: Sequence[dt.date]) -> pl.DataFrame:
+    """Habits or tastes of some days; no other day is read."""
+    return home.lake.scan(f"segment.{name}").filter(pl.col("as_of").is_in(days)).collect()
 
 
 def _of(daily: pl.DataFrame, day: dt.date) -> pl.DataFrame:
@@ -100,21 +105,20 @@ def _trained(
 
 
 @model("segment/behaviour_model", ins=_HABITS, kinds=["scikitlearn", "scipy"])
-def behaviour_model(config: Choice, home: Home, habits: pl.DataFrame) -> dg.Output[SegmentModel]:
+def behaviour_model(config: Choice, home: Home) -> dg.Output[SegmentModel]:
     """How customers shop: k-means, with as many segments as are stable and large enough."""
-    day = _newest(habits)
+    day = _newest(home)
     previous = None if config.start_anew else _previous(home, "behaviour", day)
-    return _trained("behaviour", behaviour_features(_of(habits, day)), day, previous)
+    return _trained("behaviour", behaviour_features(_of_days(home, "habits", [day])), day, previous)
 
 
 @model("segment/preference_model", ins=_HABITS | _TASTES, kinds=["scikitlearn", "scipy"])
-def preference_model(
-    config: Choice, home: Home, habits: pl.DataFrame, tastes: pl.DataFrame, facts: pl.DataFrame
-) -> dg.Output[SegmentModel]:
+def preference_model(config: Choice, home: Home, facts: pl.DataFrame) -> dg.Output[SegmentModel]:
     """What customers spend on: k-means on shares of spend by category, brand and price, and what households said."""
-    day = _newest(habits)
+    day = _newest(home)
     previous = None if config.start_anew else _previous(home, "preference", day)
-    return _trained("preference", preference_features(_of(tastes, day), _of(habits, day), facts), day, previous)
+    habits, tastes = (_of_days(home, name, [day]) for name in ("habits", "tastes"))
+    return _trained("preference", preference_features(tastes, habits, facts), day, previous)
 
 
 _DEPS = ["segment/habits", "segment/tastes", "customer/demographics"]
@@ -179,8 +183,7 @@ def segments(context: dg.AssetExecutionContext, config: Owner, home: Home) -> It
     A day before what a model has seen is refused.
     """
     days = as_days(context.partition_keys)
-    wanted = pl.col("as_of").is_in(days)
-    habits, tastes = (home.lake.scan(f"segment.{name}").filter(wanted).collect() for name in ("habits", "tastes"))
+    habits, tastes = (_of_days(home, name, days) for name in ("habits", "tastes"))
     facts = home.read("customer.demographics")
     actions = default_actions()
     if config.owner:
