@@ -100,7 +100,7 @@ class Live:
             self.start_code_server()
             self.start_daemon()
             self.start_webserver()
-            self.wait("the UI to answer", self.loaded, 120)
+            self.wait("the UI to answer", self.loaded, 240)
         except BaseException:
             self.stop()
             raise
@@ -110,7 +110,7 @@ class Live:
         self._start(
             "code", "dagster", "api", "grpc", "-m", "cer_assets.definitions", "-h", "127.0.0.1", "-p", self.code_port
         )
-        self.wait("the code server", self._code_server_answers, 120)
+        self.wait("the code server", self._code_server_answers, 240)
 
     def start_daemon(self) -> None:
         """Start the process that asks for ticks and takes runs from the queue."""

@@ -54,9 +54,9 @@ class Deployment:
         self.live.wait(
             f"recommendations as of {day}",
             lambda: self.live.materialization("recommend/recommendations", str(day)),
-            600,
+            1200,
         )
-        self.live.wait("everything to come to rest", self.live.settled, 240)
+        self.live.wait("everything to come to rest", self.live.settled, 600)
         assert rows(self.live.materialization("recommend/recommendations", str(day))) > 0
 
 
@@ -134,7 +134,7 @@ def test_a_bad_drop_is_red_where_it_is_bad_and_nowhere_else(deployment: Deployme
     deployment.after("second")
     live = deployment.live
     deployment.shop.bad_day(THIRD)
-    live.wait("the bad day to be seen", lambda: live.red() >= BAD, 300)
+    live.wait("the bad day to be seen", lambda: live.red() >= BAD, 600)
     live.wait(
         "the sensor to say what holds it back",
         lambda: live.idle() and any("little_rejected" in reason for reason in live.skip_reasons("catch_up")[:1]),
