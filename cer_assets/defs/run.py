@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -20,6 +21,8 @@ from sqlalchemy import Engine, event
 
 from cer_assets.defs.again import STEP
 from cer_assets.defs.automation import job_assets
+from cer_assets.defs.erasure.automation import JOB as ERASURE
+from cer_assets.defs.erasure.automation import erasure_step
 from cer_assets.defs.plan import LOAD, Step, due_loads, next_step, stray_files
 from cer_assets.defs.processes import UNDER_WAY, Process, end_killed_runs
 from cer_assets.defs.provenance import Graph, latest
@@ -105,7 +108,7 @@ def _run(home: Home, instance: dg.DagsterInstance, began: float) -> int:
         verdict = "done" if result.success else "FAILED"
         _say(f"{step.job}: {step.why} ... {verdict} in {time.monotonic() - started:.1f} s")
         _say_failures(result)
-        if not result.success and step.job != LOAD:
+        if not result.success and step.job not in (LOAD, ERASURE):
             break
     if not seconds:
         _say("nothing to do")
@@ -125,15 +128,30 @@ Next:
 
 
 def _due(home: Home, instance: dg.DagsterInstance, graph: Graph) -> Iterator[Step]:
-    """Loads first, then what is downstream of them; no step twice, should one not have brought what it was due for."""
+    """Loads first, then what is downstream of them; no step twice, should one not have brought what it was due for.
+
+    Who asked to be forgotten is once links stand; what stood on their rows is computed a second time.
+    """
     yield from due_loads(home)
-    done: set[Step] = set()
-    while isinstance(step := next_step(instance, graph, home, job_assets(graph)), Step):
+    jobs, done, forgetting = job_assets(graph), set[Step](), set[Step]()
+    while isinstance(
+        step := _forgets(home, instance, graph, forgetting) or next_step(instance, graph, home, jobs), Step
+    ):
         what = replace(step, states="", runs="")
         if what in done:
             return
-        done.add(what)
+        if step.job == ERASURE:
+            done.clear()
+            forgetting.add(what)
+        else:
+            done.add(what)
         yield step
+
+
+def _forgets(home: Home, instance: dg.DagsterInstance, graph: Graph, done: AbstractSet[Step]) -> Step | None:
+    """What is due of an erasure; one that failed stands in nobody's way."""
+    step = erasure_step(instance, graph, home, job_assets(graph))
+    return step if step is not None and replace(step, states="", runs="") not in done else None
 
 
 def _execute(definitions: dg.Definitions, instance: dg.DagsterInstance, step: Step) -> dg.ExecuteInProcessResult:

@@ -6,13 +6,15 @@
 | receipts under way, nothing of the above  | `erasure/receipts`   | everything else stands                       |
 """
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import cast
 
 import dagster as dg
 from dagster import AssetKey
 
-from cer_assets.defs.automation import job_assets, request
+from cer_assets.defs.again import attempt, attempts, request
+from cer_assets.defs.automation import job_assets
 from cer_assets.defs.erasure.listed import KEPT, LIST, REQUESTS, kept_out_of, key, receipts, requests
 from cer_assets.defs.plan import Step, next_step
 from cer_assets.defs.processes import UNDER_WAY, end_killed_runs
@@ -81,7 +83,11 @@ def erasure_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunReq
         return dg.SkipReason("the definitions are not loaded")
     graph = context.repository_def.asset_graph
     step = erasure_step(context.instance, cast("Graph", graph), home, job_assets(graph))
-    return dg.SkipReason("it waits until what is due stands") if step is None else request(step)
+    if step is None:
+        return dg.SkipReason("it waits until what is due stands")
+    runs = attempts(context.instance, [step]).get(step.fingerprint, [])
+    turn = attempt(context.instance, runs, dt.datetime.now(dt.UTC))
+    return dg.SkipReason(turn) if isinstance(turn, str) else request(step, turn)
 
 
 @dg.definitions
