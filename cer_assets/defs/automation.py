@@ -18,7 +18,6 @@ A blocking check that failed holds back whatever stands on its asset: Dagster se
 """
 
 import datetime as dt
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import cast
@@ -27,14 +26,14 @@ import dagster as dg
 from dagster import AssetKey
 
 from cer_assets.defs.again import attempt, attempts, request
-from cer_assets.defs.arrivals import Watch, growing
 from cer_assets.defs.faults import RETRIES
 from cer_assets.defs.identity.learning import MODEL, learned_from
 from cer_assets.defs.io import code_of
-from cer_assets.defs.plan import LOAD, Step, landed, load_steps, next_step, not_entered, stray_files
+from cer_assets.defs.landing import look
+from cer_assets.defs.plan import LOAD, Step, next_step
 from cer_assets.defs.processes import UNDER_WAY, end_killed_runs
 from cer_assets.defs.provenance import Graph
-from cer_assets.defs.resources import Home, feeds, sensor_seconds, timezone
+from cer_assets.defs.resources import Home, sensor_seconds, timezone
 from cer_assets.identity.advice import retrain_due
 
 _HISTORY = dg.AssetSelection.assets(["value", "rfm"], ["value", "rfm_history"])
@@ -49,10 +48,6 @@ SELECTIONS: dict[str, dg.AssetSelection] = {
 }
 """The assets of each job downstream of the drops, in the order in which the jobs follow each other."""
 
-MOST_REQUESTS = 20
-"""Most runs that one tick of the landing sensor asks for; a run waits its turn anyhow."""
-READING_SECONDS = 20
-"""How long one tick of the landing sensor reads files that may have been replaced; the daemon gives it a minute."""
 RETRAIN_AFTER = 20
 """So many pairs answered anew are a fifth of what a first model learns from."""
 
@@ -108,28 +103,16 @@ def job_assets(graph: object) -> dict[str, Sequence[AssetKey]]:
     description="Loads each file that is new in the landing zone, or that was replaced there.",
 )
 def landing_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.SensorResult | dg.SkipReason:
-    """The cursor holds the files that moved within the last hour; what was loaded is known by the ledger.
-
-    A tick asks for a bounded number of runs and reads for a bounded time; what is left is asked for at the next.
-    """
+    """What a look at the landing zone asks for; what is odd there goes into the tick's log."""
     end_killed_runs(context.instance)
-    now, until = dt.datetime.now(dt.UTC), time.monotonic() + READING_SECONDS
-    watch, there, steps = Watch(context.cursor), landed(home), list[Step]()
-    for name, feed in feeds().items():
-        moving = {drop.day for drop in watch.unsettled(feed, there[name], now.timestamp())}
-        settled = [drop for drop in there[name] if drop.day not in moving]
-        steps += load_steps(home, feed, not_entered(home, feed, settled, until), there[name], moving)
-    runs = attempts(context.instance, steps)
-    turns = [(step, attempt(context.instance, runs.get(step.fingerprint, []), now)) for step in steps]
-    asked = [request(step, turn) for step, turn in turns if isinstance(turn, int)][:MOST_REQUESTS]
-    said = [f"{step.why}; {turn}" for step, turn in turns if isinstance(turn, str)]
-    said += [f"{name} goes on growing" for name in growing(watch.now, feeds(), now.timestamp())]
-    said += [f"landing zone: {name}" for name in stray_files(home, there)]
-    for sentence in said:
+    found = look(context.instance, home, context.cursor)
+    for sentence in found.said:
         context.log.warning(sentence)
-    if asked:
-        return dg.SensorResult(run_requests=asked, cursor=watch.cursor)
-    return dg.SensorResult(skip_reason="; ".join(["nothing new in the landing zone", *said[:3]]), cursor=watch.cursor)
+    if found.requests:
+        return dg.SensorResult(run_requests=found.requests, cursor=found.cursor)
+    return dg.SensorResult(
+        skip_reason="; ".join(["nothing new in the landing zone", *found.said[:3]]), cursor=found.cursor
+    )
 
 
 def _next(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None, home: Home) -> Step | str:

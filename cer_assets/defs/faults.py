@@ -32,7 +32,8 @@ _PASSING = {
 }
 """Of the operating system's errors those of a connection, a lock, or a disk that is momentarily busy."""
 _WORDS = re.compile(
-    r"\b(status|http|code|response|server error)\W+(429|50[0-4])\b|internalerror|slow ?down|service ?unavailable|timed? ?out|could not (set|acquire) lock"
+    r"\b(status|http|code|response|server error)\W+(429|50[0-4])\b|internalerror"
+    r"|slow ?down|service ?unavailable|timed? ?out|could not (set|acquire) lock"
     r"|database is locked|connection (was )?(refused|reset|aborted|closed)|error sending request|dns error"
     r"|could not connect|server closed the connection|could not translate host name|temporar(y|ily)"
     r"|transaction conflict",

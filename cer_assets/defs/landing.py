@@ -1,0 +1,45 @@
+"""One look at the landing zone: which loads to ask for now, and what is odd about what lies there."""
+
+import datetime as dt
+import time
+from dataclasses import dataclass
+
+import dagster as dg
+
+from cer_assets.defs.again import attempt, attempts, request
+from cer_assets.defs.arrivals import Watch, growing
+from cer_assets.defs.plan import Step, landed, load_steps, not_entered, stray_files
+from cer_assets.defs.resources import Home, feeds
+
+MOST_REQUESTS = 20
+"""Most runs that one look asks for; a run waits its turn anyhow."""
+READING_SECONDS = 20
+"""How long one look reads files that may have been replaced; the daemon gives a tick a minute."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look came to."""
+
+    requests: list[dg.RunRequest]
+    said: list[str]
+    """What somebody should know: loads that are not asked for again, files that grow or that no feed reads."""
+    cursor: str
+    """The files that moved within the last hour. What was loaded is known by the ledger."""
+
+
+def look(instance: dg.DagsterInstance, home: Home, cursor: str | None) -> Look:
+    """Ask for a bounded number of loads, read for a bounded time; what is left is asked for the next time."""
+    now, until = dt.datetime.now(dt.UTC), time.monotonic() + READING_SECONDS
+    watch, there, steps = Watch(cursor), landed(home), list[Step]()
+    for name, feed in feeds().items():
+        moving = {drop.day for drop in watch.unsettled(feed, there[name], now.timestamp())}
+        settled = [drop for drop in there[name] if drop.day not in moving]
+        steps += load_steps(home, feed, not_entered(home, feed, settled, until), there[name], moving)
+    runs = attempts(instance, steps)
+    turns = [(step, attempt(instance, runs.get(step.fingerprint, []), now)) for step in steps]
+    asked = [request(step, turn) for step, turn in turns if isinstance(turn, int)][:MOST_REQUESTS]
+    said = [f"{step.why}; {turn}" for step, turn in turns if isinstance(turn, str)]
+    said += [f"{name} goes on growing" for name in growing(watch.now, feeds(), now.timestamp())]
+    said += [f"landing zone: {name}" for name in stray_files(home, there)]
+    return Look(asked, said, watch.cursor)

@@ -1,0 +1,269 @@
+"""What the landing sensor asks for while files come late, twice, in heaps, half-written, or go on growing."""
+
+import datetime as dt
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from cer_assets.defs import again, arrivals, landing, plan
+from cer_assets.defs.plan import due_loads
+from cer_assets.defs.processes import Process
+from cer_assets.defs.resources import Home, feeds
+
+DAYS = [dt.date(2017, 1, 1) + dt.timedelta(days=n) for n in range(40)]
+
+
+def drop(home: Home, name: str, content: str = "x", feed: str = "transactions", age: float = 7200) -> Path:
+    """A file of some age in seconds."""
+    path = Path(home.landing / feed / name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    os.utime(path, (time.time() - age, time.time() - age))
+    return path
+
+
+def tick(home: Home, instance: dg.DagsterInstance, cursor: str | None = None) -> landing.Look:
+    """What one tick of the landing sensor comes to."""
+    return landing.look(instance, home, cursor)
+
+
+def stretches(found: landing.Look) -> list[tuple[str, str]]:
+    """First and last day of each run asked for."""
+    names = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+    return [(r.tags[names[0]], r.tags[names[1]]) for r in found.requests]
+
+
+@dg.op
+def wrong() -> None:
+    raise ValueError("wrong")
+
+
+@dg.op(retry_policy=dg.RetryPolicy(max_retries=1))
+def busy() -> None:
+    raise OSError("busy")
+
+
+def fails(op: dg.OpDefinition) -> Callable[[dg.DagsterInstance, Mapping[str, str]], object]:
+    """A run that fails in this step."""
+    job = dg.GraphDefinition(name="load", node_defs=[op]).to_job()
+    return lambda instance, tags: job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+
+
+def killed(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> None:
+    """A run whose process is gone before a step failed."""
+    instance.report_run_failed(instance.create_run_for_job(dg.job(name="load")(lambda: None), tags=tags))
+
+
+def cancelled(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> None:
+    """A run that somebody ended in the UI."""
+    instance.report_run_canceled(instance.create_run_for_job(dg.job(name="load")(lambda: None), tags=tags))
+
+
+def waiting(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> None:
+    """A run that waits its turn."""
+    instance.create_run_for_job(dg.job(name="load")(lambda: None), tags=tags)
+
+
+def entered(home: Home, feed: str, names: list[str]) -> None:
+    """The ledger as it is after a load of these files."""
+    there = {d.name: d for d in plan.landed(home)[feed]}
+    rows = [
+        {
+            "feed": feed,
+            "delivered_on": there[name].day,
+            "file": name,
+            "fingerprint": arrivals.fingerprint(there[name]),
+            "layout": feeds()[feed].version,
+            "accepted": 1,
+        }
+        for name in names
+    ]
+    home.lake.publish("raw.deliveries", pl.DataFrame(rows), partition_by="feed", keys=[feed])
+
+
+@pytest.mark.parametrize("name", ["transactions", "consents"])
+def test_one_run_reads_no_more_than_it_may_and_every_day_is_read(
+    empty_home: Home, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for day in DAYS[:6]:
+        drop(empty_home, f"{day}.csv", "x" * 40, feed=name)
+    drop(empty_home, f"{DAYS[4]}.late.csv", "x" * 300, feed=name)  # a day is never split
+    drop(empty_home, f"{DAYS[5]}.parquet", "x" * 9, feed=name)  # packed: it weighs tenfold
+    monkeypatch.setattr(plan, "BYTES_A_RUN", 100)
+    steps = due_loads(empty_home)
+    ends = [(DAYS[0], DAYS[1]), (DAYS[2], DAYS[3]), (DAYS[4], DAYS[4]), (DAYS[5], DAYS[5])]
+    assert [(s.first, s.last) for s in steps] == [(str(first), str(last)) for first, last in ends]
+    if name == "consents":
+        there = plan.landed(empty_home)[name]
+        read = [plan.deliveries_asked_for(empty_home, feeds()[name], step.tags, there) for step in steps]
+        assert [day for days in read for day in days] == DAYS[:6]
+        assert plan.deliveries_asked_for(empty_home, feeds()[name], {}, there) == DAYS[:2]
+
+
+def test_a_file_still_being_written_is_waited_for_and_holds_up_its_own_day_alone(
+    empty_home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "QUIET_SECONDS", 3)
+    for day in DAYS[:3]:
+        drop(empty_home, f"{day}.csv")
+    half = drop(empty_home, f"{DAYS[1]}.late.csv", "half", age=0)
+    first = tick(empty_home, instance)
+    assert stretches(first) == [(str(DAYS[0]),) * 2, (str(DAYS[2]),) * 2]
+    half.write_text("half and")
+    assert len(stretches(tick(empty_home, instance, first.cursor))) == 2
+    os.utime(half, (time.time() - 4, time.time() - 4))  # quiet since
+    assert stretches(tick(empty_home, instance, first.cursor)) == [(str(DAYS[0]), str(DAYS[2]))]
+
+
+def test_a_file_whose_clock_runs_ahead_is_loaded_once_it_was_seen_unmoved(
+    empty_home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "QUIET_SECONDS", 0.2)
+    drop(empty_home, f"{DAYS[0]}.csv", age=-86400)
+    first = tick(empty_home, instance)
+    assert not first.requests
+    time.sleep(0.25)
+    assert len(stretches(tick(empty_home, instance, first.cursor))) == 1
+
+
+def test_a_file_that_goes_on_growing_is_named_and_not_loaded_at_every_pause(
+    empty_home: Home, instance: dg.DagsterInstance
+) -> None:
+    drop(empty_home, f"{DAYS[0]}.csv", age=60)
+    since = time.time() - 2 * 3600
+    cursor = json.dumps({"moving": {f"transactions/{DAYS[0]}.csv": ["an hour ago it was smaller", since, since]}})
+    drop(empty_home, f"{DAYS[2]}.csv")
+    result = tick(empty_home, instance, cursor)
+    assert stretches(result) == [(str(DAYS[2]),) * 2]  # it has been quiet for a minute: too short, of two hours
+    assert f"transactions/{DAYS[0]}.csv goes on growing" in result.said
+    watched = arrivals.Watch(result.cursor).before
+    assert list(arrivals.growing(watched, feeds(), time.time()).values()) == [pytest.approx(since, abs=1)]
+    quiet = {name: arrivals.Watched(seen.mark, seen.begun, seen.still - 800) for name, seen in watched.items()}
+    assert all(seen.settled(feeds()["transactions"], time.time()) for seen in quiet.values())
+
+
+def test_the_cursor_forgets_files_that_are_gone_or_long_still_and_never_grows_beyond_a_bound(
+    empty_home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day in DAYS:
+        drop(empty_home, f"{day}.csv")
+    assert tick(empty_home, instance).cursor == '{"moving": {}}'
+    young = drop(empty_home, f"{DAYS[0]}.late.csv", age=60)
+    held = tick(empty_home, instance).cursor
+    assert young.name in str(held)
+    young.unlink()
+    assert tick(empty_home, instance, held).cursor == '{"moving": {}}'
+    monkeypatch.setattr(arrivals, "MOST_WATCHED", 5)
+    for day in DAYS:
+        drop(empty_home, f"{day}.csv", "anew", age=60)
+    assert len(arrivals.Watch(tick(empty_home, instance, held).cursor).before) == 5
+
+
+def test_a_heap_of_drops_is_asked_for_in_bounded_ticks_and_nothing_is_lost(
+    empty_home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing, "MOST_REQUESTS", 3)
+    for day in DAYS[:14:2]:
+        drop(empty_home, f"{day}.csv")
+    asked: list[tuple[str, str]] = []
+    for most in (3, 3, 1, 0):
+        result = tick(empty_home, instance)
+        assert len(result.requests) == most
+        asked += stretches(result)
+        # A load that fails for good keeps its place from none of the others.
+        for asked_for in result.requests:
+            fails(wrong)(instance, asked_for.tags)
+    assert asked == [(str(day),) * 2 for day in DAYS[:14:2]]
+
+
+def test_a_load_that_was_killed_is_asked_for_again_but_not_for_ever(
+    empty_home: Home, instance: dg.DagsterInstance
+) -> None:
+    drop(empty_home, f"{DAYS[0]}.csv")
+    keys: list[str | None] = []
+    for _ in range(again.MOST_KILLED + 3):
+        result = tick(empty_home, instance)
+        keys += [asked.run_key for asked in result.requests]
+        for asked in result.requests:
+            killed(instance, asked.tags)
+    assert len(set(keys)) == len(keys) == again.MOST_KILLED + 1
+    assert "was killed on these very inputs, 4 times in a row" in str(tick(empty_home, instance).said)
+    drop(empty_home, f"{DAYS[0]}.csv", "delivered again")
+    assert len(stretches(tick(empty_home, instance))) == 1
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        (cancelled, "was cancelled on these very inputs"),
+        (fails(wrong), "failed on these very inputs"),
+        (waiting, "is under way"),
+    ],
+)
+def test_a_load_that_failed_was_cancelled_or_is_under_way_is_not_asked_for_again(
+    empty_home: Home,
+    instance: dg.DagsterInstance,
+    ends: Callable[[dg.DagsterInstance, Mapping[str, str]], object],
+    said: str,
+) -> None:
+    drop(empty_home, f"{DAYS[0]}.csv")
+    (asked,) = tick(empty_home, instance).requests
+    ends(instance, asked.tags)
+    result = tick(empty_home, instance)
+    assert not result.requests
+    assert said in str(result.said)
+
+
+def test_a_load_that_ended_by_a_fault_that_passes_is_asked_for_again_after_a_pause(
+    empty_home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(empty_home, f"{DAYS[0]}.csv")
+    (asked,) = tick(empty_home, instance).requests
+    fails(busy)(instance, asked.tags)
+    assert "ended by a fault of disk or network, again at" in str(tick(empty_home, instance).said)
+    monkeypatch.setattr(again, "PAUSE", dt.timedelta(0))
+    assert len(stretches(tick(empty_home, instance))) == 1
+
+
+def test_a_tick_reads_no_file_that_it_need_not_and_stops_in_time(
+    empty_home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{day}.csv" for day in DAYS[:4]]
+    for name in names:
+        drop(empty_home, name)
+    read: list[str] = []
+    fingerprint = arrivals.fingerprint
+    entered(empty_home, "transactions", names)
+
+    def counted(one: arrivals.Drop) -> str:
+        read.append(one.name)
+        return fingerprint(one)
+
+    monkeypatch.setattr(arrivals, "fingerprint", counted)
+    for day in DAYS[6:10]:
+        drop(empty_home, f"{day}.csv")
+    assert stretches(tick(empty_home, instance)) == [(str(DAYS[6]), str(DAYS[9]))]
+    assert read == names  # those of the ledger once, the new ones never
+    tick(empty_home, instance)
+    assert read == names
+    os.utime(empty_home.landing / "transactions" / names[0], (1, 1))
+    drop(empty_home, names[1], "replaced")
+    monkeypatch.setattr(landing, "READING_SECONDS", -1)
+    assert len(stretches(tick(empty_home, instance))) == 1  # no time to compare: not taken for replaced
+    monkeypatch.setattr(landing, "READING_SECONDS", 20)
+    assert stretches(tick(empty_home, instance))[0] == (str(DAYS[1]),) * 2
+    assert read == [*names, *names[:2]]
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_process_of_another_host_is_left_to_run_monitoring(instance: dg.DagsterInstance, gone: bool) -> None:
+    here = Process.this("run")
+    assert Process("elsewhere", here.pid + (1 << 22 if gone else 0), here.born, "run").gone() is False
+    assert Process(here.host, here.pid + (1 << 22 if gone else 0), here.born, "run").gone() is gone
+    assert Process(here.host, here.pid, here.born - 60, "run").gone()  # its number was given to another since
