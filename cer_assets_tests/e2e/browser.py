@@ -2,6 +2,8 @@
 
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from selenium import webdriver
@@ -16,8 +18,29 @@ FLAGS = (
 )
 
 
-def open_page(url: str, picture: Path, words: list[str], size: tuple[int, int] = (1680, 1050)) -> str:
-    """The text of a page once all the words are on it; a picture of it is left behind."""
+class Browser:
+    """One window; pages are opened one after the other."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self._driver = driver
+
+    def open(self, url: str, picture: Path, words: Sequence[str]) -> str:
+        """The text of a page once all the words are on it; a picture of it is left behind."""
+        self._driver.get(url)
+        waiting = WebDriverWait(self._driver, 90)
+        waiting.until(lambda _: all(word in self._text() for word in words), f"{url} does not show {words}")
+        time.sleep(2)  # the graph is laid out
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        self._driver.save_screenshot(str(picture))
+        return self._text()
+
+    def _text(self) -> str:
+        return self._driver.find_element(By.TAG_NAME, "body").text
+
+
+@contextmanager
+def browser(size: tuple[int, int] = (1680, 1050)) -> Iterator[Browser]:
+    """A window of its own profile."""
     with tempfile.TemporaryDirectory() as profile:
         options = webdriver.ChromeOptions()
         options.binary_location = str(CHROMIUM)
@@ -25,12 +48,6 @@ def open_page(url: str, picture: Path, words: list[str], size: tuple[int, int] =
             options.add_argument(flag)
         driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
         try:
-            driver.get(url)
-            waiting = WebDriverWait(driver, 60)
-            waiting.until(lambda d: all(word in d.find_element(By.TAG_NAME, "body").text for word in words))
-            time.sleep(2)  # the graph is laid out
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            driver.save_screenshot(str(picture))
-            return driver.find_element(By.TAG_NAME, "body").text
+            yield Browser(driver)
         finally:
             driver.quit()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cer_assets.sample import broken_drop, next_day_drop
-from cer_assets_tests.conftest import copied
+from cer_assets_tests.conftest import copied, needs
+from cer_assets_tests.e2e.browser import DRIVER, browser
 from cer_assets_tests.e2e.live import Live
 
 # A day lies between the second and the third, so that each is loaded by a run of its own.
@@ -66,21 +67,17 @@ def test_a_drop_that_fails_a_blocking_check_stops_there_and_says_why(live: Live,
     live.wait("recommendations", lambda: live.materialization("recommend/recommendations", str(THIRD)))
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(not Path("/usr/bin/chromedriver").exists(), reason="needs Debian's chromium and chromium-driver")
-@pytest.mark.parametrize(
-    ("page", "path", "words"),
-    [
-        ("lineage", "/asset-groups", ["recommend", "identity", "value"]),
-        ("asset", "/assets/recommend/evaluation", ["recommend", "evaluation", "Description"]),
-        ("checks", "/assets/raw/transactions?view=checks", ["nothing_lost", "little_rejected"]),
-    ],
-)
-def test_the_pages_people_open_show_what_they_came_for(
-    live: Live, tmp_path: Path, page: str, path: str, words: list[str]
-) -> None:
-    from cer_assets_tests.e2e.browser import open_page
+PAGES = {
+    "lineage": ("/asset-groups", ["recommend", "identity", "value"]),
+    "asset": ("/assets/recommend/evaluation", ["recommend", "evaluation", "Description"]),
+    "checks": ("/assets/raw/transactions?view=checks", ["nothing_lost", "little_rejected"]),
+}
 
+
+@pytest.mark.browser
+def test_the_pages_people_open_show_what_they_came_for(live: Live, tmp_path: Path) -> None:
+    needs(DRIVER.exists(), "Debian's chromium and chromium-driver")
     folder = Path(os.environ.get("CER_SCREENSHOTS", tmp_path))
-    text = open_page(live.url + path, folder / f"{page}.png", words)
-    assert all(word in text for word in words)
+    with browser() as window:
+        for page, (path, words) in PAGES.items():
+            window.open(live.url + path, folder / f"{page}.png", words)
