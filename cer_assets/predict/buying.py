@@ -85,7 +85,12 @@ def rows(days: pl.DataFrame, cut: date, asked: Buying, bg_nbd: Mapping[str, floa
     Returns:
         customer_id, the features, reason; by customer_id.
     """
-    return _with_rival(features(days, cut), asked, bg_nbd).with_columns(reason=_why_not())
+    return rows_of(features(days, cut), asked, bg_nbd)
+
+
+def rows_of(known: pl.DataFrame, asked: Buying, bg_nbd: Mapping[str, float]) -> pl.DataFrame:
+    """As `rows`, from what `purchases.features` says of the customers before the cut: several questions share it."""
+    return _with_rival(known, asked, bg_nbd).with_columns(reason=_why_not())
 
 
 def examples(days: pl.DataFrame, asked: Buying, as_of: date) -> tuple[pl.DataFrame, date, dict[str, float]]:

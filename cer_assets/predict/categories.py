@@ -156,7 +156,7 @@ def next_categories(model: Predictor, category_days: pl.DataFrame, as_of: date) 
     likeliest = [_likeliest(model, _rows(known.clear(), popularity), as_of)]
     for start in range(0, len(customers), SLICE):
         few = customers.slice(start, SLICE)
-        part = known.filter(pl.col("customer_id").is_between(few[0], few[-1]))
+        part = known.filter(pl.col("customer_id").is_between(pl.lit(few[0]), pl.lit(few[-1])))
         likeliest.append(_likeliest(model, _rows(part, popularity), as_of))
     return pl.concat(likeliest)
 

@@ -1,7 +1,9 @@
 """A customer's days of purchase and what they say about the next weeks, strictly before a cut; no model lives here."""
 
 from datetime import date, timedelta
+from itertools import pairwise
 
+import numpy as np
 import polars as pl
 
 MEMORY_DAYS = 364
@@ -44,6 +46,8 @@ FEATURES = (
     *(f"outlasts_{days}d" for days in BLOCKS),
 )
 """Columns of `features`, beside customer_id."""
+SLICE = 100_000
+"""Customers looked at at a time, so that memory does not grow with their number."""
 DAYS = {
     "customer_id": pl.String,
     "ordered_on": pl.Date,
@@ -73,13 +77,20 @@ def features(days: pl.DataFrame, cut: date) -> pl.DataFrame:
         another n days, drawn towards a quarter. Gaps are null with one day alone, their spread with fewer than three;
         so is what is taken over the mean spend, where returns left nothing of it.
     """
-    age = (pl.lit(cut) - pl.col("ordered_on")).dt.total_days()
     known = pl.col("ordered_on").is_between(cut - timedelta(days=MEMORY_DAYS), cut - timedelta(days=1))
+    sorted_days = days.filter(known, pl.col("baskets") > 0).sort("customer_id", "ordered_on")
+    first = np.flatnonzero(sorted_days["customer_id"].rle_id().diff().fill_null(1).to_numpy())
+    bounds = [*first[::SLICE].tolist(), sorted_days.height]
+    slices = [sorted_days[start:end] for start, end in pairwise(bounds)]
+    return pl.concat([_features(part, cut) for part in slices or [sorted_days]])
+
+
+def _features(sorted_days: pl.DataFrame, cut: date) -> pl.DataFrame:
+    """As `features`, of days of purchase in the memory, sorted."""
+    age = (pl.lit(cut) - pl.col("ordered_on")).dt.total_days()
     figure = pl.col(FEATURES).cast(pl.Float64)
     return (
-        days.filter(known, pl.col("baskets") > 0)
-        .sort("customer_id", "ordered_on")
-        .with_columns(
+        sorted_days.with_columns(
             pl.col("amount", "discount").cast(pl.Float64),
             age=age,
             gap=pl.col("ordered_on").diff().over("customer_id").dt.total_days(),

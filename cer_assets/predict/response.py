@@ -29,6 +29,8 @@ OWN = (
     "trend",
 )
 """What is asked of `purchases.features`."""
+MOST_EXAMPLES = 60_000
+"""What training costs follows this, not the number of customers."""
 FEATURES = (
     "sends",
     "responses",
@@ -106,7 +108,7 @@ def examples(
     offers = _offers(campaigns)
     ended = offers.filter(pl.col("ends_on") < as_of, pl.col("starts_on") >= as_of - timedelta(days=MEMORY_DAYS))
     ended = ended.join(sends.drop_nulls("customer_id"), on="campaign_id", how="semi", maintain_order="left")
-    past = _rows(ended, offers, sends, responses, affinity, days)
+    past = _rows(ended, offers, sends, responses, affinity, days, _sample(ended, sends))
     in_time = responses.join(ended, on="campaign_id").filter(pl.col("responded_on") < pl.col("known_on"))
     used = in_time.select("campaign_id", "customer_id").unique()
     return (
@@ -115,6 +117,14 @@ def examples(
         .with_columns(pl.col("happened").fill_null(value=False))
         .sort("cut", "campaign_id", "customer_id")
     )
+
+
+def _sample(ended: pl.DataFrame, sends: pl.DataFrame) -> pl.DataFrame:
+    """Every n-th customer, so that there are about MOST_EXAMPLES: a customer_id is a hash, hence a random sample."""
+    sent = sends.drop_nulls("customer_id").join(ended, on="campaign_id", how="semi")
+    sent = sent.select("campaign_id", "customer_id").unique()
+    customers = sent["customer_id"].unique().sort()
+    return customers.gather_every(max(1, -(-sent.height // MOST_EXAMPLES))).to_frame()
 
 
 def rows(
@@ -168,14 +178,15 @@ def _rows(
     responses: pl.DataFrame,
     affinity: pl.DataFrame,
     days: pl.DataFrame,
+    among: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Features of the customers of each campaign asked for, a cut at a time."""
+    """Features of the customers of each campaign asked for, a cut at a time; of some customers (None: of all)."""
     kinds = offers.select("campaign_id", "kind")
     sent = sends.drop_nulls("customer_id").join(kinds, on="campaign_id", how="inner")
     sent = sent.group_by("campaign_id", "customer_id").agg(pl.col("kind").first(), pl.col("sent_on").min())
     used = responses.drop_nulls("customer_id").join(kinds, on="campaign_id", how="inner")
     parts = [
-        _rows_at(part, cut, sent, used, affinity, days)
+        _rows_at(part, cut, sent, used, affinity, days, among)
         for (cut,), part in asked.sort("cut", "campaign_id").partition_by("cut", as_dict=True).items()
     ]
     none = _rows_at(asked.clear(), date(1970, 1, 1), sent.clear(), used.clear(), affinity.clear(), days.clear())
@@ -189,11 +200,17 @@ def _rows_at(
     used: pl.DataFrame,
     affinity: pl.DataFrame,
     days: pl.DataFrame,
+    among: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    own = features(days, cut)
     # That somebody is sent it, on the first morning or later, is what was decided, not what is foreseen.
     reached = sent.join(asked.select("campaign_id"), on="campaign_id", how="semi").select("campaign_id", "customer_id")
+    sends_of_campaign = reached.group_by("campaign_id").len("campaign_sends")
+    if among is not None:
+        reached = reached.join(among, on="customer_id", how="semi")
     unsent = asked.select("campaign_id").join(sent, on="campaign_id", how="anti")
+    if unsent.is_empty():
+        days = days.join(reached, on="customer_id", how="semi")
+    own = features(days, cut)
     candidates = unsent.join(own.filter(pl.col("recency_days") <= 56).select("customer_id"), how="cross")
     before, answered = sent.filter(pl.col("sent_on") < cut), used.filter(pl.col("responded_on") < cut)
     rate = _rate(before, answered)
@@ -207,7 +224,7 @@ def _rows_at(
             asked.select("campaign_id", "kind", "cut", "known_on", "campaign_products", "campaign_days"),
             on="campaign_id",
         )
-        .join(reached.group_by("campaign_id").len("campaign_sends"), on="campaign_id", how="left")
+        .join(sends_of_campaign, on="campaign_id", how="left")
         .join(_past_of_customers(before, answered, cut), on="customer_id", how="left")
         .join(_past_of_customers_and_kinds(before, answered), on=["customer_id", "kind"], how="left", nulls_equal=True)
         .join(_past_of_kinds(before, answered), on="kind", how="left", nulls_equal=True)

@@ -23,7 +23,7 @@ from cer_assets.defs.resources import Home
 from cer_assets.predict import CHURN, PURCHASE, Buying, Predictor, Predictors, buying, categories, drivers, response
 from cer_assets.predict.charts import calibration_chart, drift_chart, evaluation_chart
 from cer_assets.predict.evaluate import CALIBRATION, EVALUATION
-from cer_assets.predict.purchases import MEMORY_DAYS
+from cer_assets.predict.purchases import MEMORY_DAYS, features
 
 _DAY = dt.timedelta(days=1)
 _DAYS: list[Origin] = [("predict/purchase_days", name) for name in ("ordered_on", "baskets", "amount", "discount")]
@@ -271,10 +271,11 @@ def _asked(home: Home, learned: dict[str, Predictors], day: dt.date) -> Iterator
     cut = day + _DAY
     window = pl.col("ordered_on").is_between(cut - dt.timedelta(days=MEMORY_DAYS), day)
     days = home.lake.scan("predict.purchase_days").filter(window).collect()
+    known = features(days, cut)
     asked: dict[str, Sequence[Buying]] = {"churn": CHURN, "purchase": PURCHASE}
     for name, each in asked.items():
         for one, its in zip(learned[name].models, each, strict=True):
-            yield name, buying.rows(days, cut, its, one.facts), one
+            yield name, buying.rows_of(known, its, one.facts), one
     affinity = home.lake.scan("predict.campaign_affinity").filter(pl.col("as_of") == day).collect()
     campaigns, sends, responses = (home.read(name.replace("/", ".")) for name in _CAMPAIGNS)
     (one,) = learned["response"].models
