@@ -8,8 +8,8 @@ its class, the line of ours that called it, and what to do about it where that c
 """
 
 import dis
-import errno
 import os
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,28 +26,29 @@ _OURS = ("builtins", "cer_assets", "dagster")
 _BOUNDARY = "redact_user_stacktrace_if_enabled"
 """What Dagster passes every call of ours through: a step's function, its inputs and outputs, checks, sensors."""
 
-_HINTS = {
-    ("no space left", "disk is full", "os error 28", "quota exceeded", "os error 122"): "There is no space left: make "
-    "room where {places} lie, and start again.",
-    ("read-only file system", "readonly database", "os error 30"): "A folder is read-only: make {places} writable for "
-    "user {user}, and start again.",
-    ("permission denied", "os error 13", "unable to open database file"): "A file may not be written: make {places} "
-    "writable for user {user}, and start again.",
-    ("too large", "os error 27"): "A file grew larger than the file system, or a limit of the process, allows: see "
-    "`ulimit -f` for user {user}, and start again.",
-    ("out of memory", "could not allocate", "memoryerror"): "There was not enough memory.",
-    ("too many open files", "os error 24"): "Too many files are open: see `ulimit -n`.",
-    ("connection refused", "timed out", "timeout", "dns error"): "A server did not answer: see whether it is up.",
+_NO_ROOM, _NO_WRITING = "is full: make room there", "cannot be written by user {user}: make it writable"
+_SIGNS = {
+    _NO_ROOM: ("no space left", "disk is full", "os error 28", "quota exceeded", "os error 122"),
+    _NO_WRITING: (
+        "read-only",
+        "readonly",
+        "os error 30",
+        "permission denied",
+        "os error 13",
+        "unable to open database",
+    ),
+    "holds a file that grew larger than it may: see `ulimit -f` of user {user}": ("file too large", "os error 27"),
+    "cannot be read or written: see whether the disk is full, read-only or broken": ("disk i/o error", "os error 5"),
 }
-"""What a message tells beyond doubt, in whatever words: what is to be done."""
-_TELLING = {
-    errno.ENOSPC: "no space left",
-    errno.EDQUOT: "quota exceeded",
-    errno.EROFS: "read-only file system",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EFBIG: "too large",
+"""What is wrong with a folder, and the words by which systems and libraries tell it."""
+_ELSEWHERE = {
+    "There was not enough memory.": ("out of memory", "could not allocate", "memoryerror"),
+    "Too many files are open: see `ulimit -n`.": ("too many open files", "os error 24"),
+    "A server did not answer: see whether it is up.": ("connection refused", "timed out", "dns error"),
 }
+"""What else an error of the machine may be, and its words."""
+_LITTLE = 2**20
+"""Bytes: a disk with less room than that is full."""
 
 
 class Withheld(Exception):
@@ -76,12 +77,30 @@ def told(error: BaseException) -> BaseException:
 def hint(error: BaseException) -> str:
     """What is to be done about an error of the machine; nothing for any other."""
     said = " ".join(_words(error)).lower()
-    for signs, advice in _HINTS.items():
+    for wrong, signs in _SIGNS.items():
         if any(sign in said for sign in signs):
-            home = Home.of_environment()
-            places = [home.root, *(place for place in (home.landing_at, home.lake_at) if place)]
-            return advice.format(places=" and ".join(places), user=os.geteuid())
-    return ""
+            found = _wrong_with_folders() or [f"{' or '.join(_folders())} {wrong}"]
+            return f"{'; '.join(found).format(user=os.geteuid())}, and start again. What was there before is intact."
+    return next((advice for advice, signs in _ELSEWHERE.items() if any(sign in said for sign in signs)), "")
+
+
+def _folders() -> list[str]:
+    """Where a run writes."""
+    home = Home.of_environment()
+    places = [home.root, *(place for place in (home.landing_at, home.lake_at) if place), tempfile.gettempdir()]
+    return [place for place in places if "://" not in place]
+
+
+def _wrong_with_folders() -> list[str]:
+    """What can be seen to be wrong with them; a file that did not fit may be gone by now."""
+    found: list[str] = []
+    for place in filter(os.path.isdir, _folders()):
+        disk = os.statvfs(place)
+        if disk.f_flag & os.ST_RDONLY or not os.access(place, os.W_OK):
+            found.append(f"{place} {_NO_WRITING}")
+        elif disk.f_bavail * disk.f_frsize < _LITTLE:
+            found.append(f"{place} {_NO_ROOM}")
+    return found
 
 
 def install() -> None:
@@ -175,8 +194,5 @@ def _innermost(traceback: TracebackType | None) -> TracebackType | None:
 def _words(error: BaseException | None) -> Iterator[str]:
     """What an error and those it came from say; only ever looked through for signs."""
     while error is not None:
-        yield type(error).__name__
-        yield str(error)
-        if isinstance(error, OSError) and error.errno in _TELLING:
-            yield _TELLING[error.errno]
+        yield f"{type(error).__name__} {error}"
         error = error.__cause__ or error.__context__

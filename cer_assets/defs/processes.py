@@ -17,7 +17,8 @@ UNDER_WAY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-_HAS_PROCESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+_HAS_PROCESS = [status for status in UNDER_WAY if status != dg.DagsterRunStatus.QUEUED]
+"""A run is entered as not started before it is queued or executed: whoever entered it may be gone by then too."""
 START_SECONDS = 120
 """A launched run whose process has not said who it is by then never came up: loading the project takes it seconds."""
 _GONE = "the process that executed this run is gone; what it left undone is due again"

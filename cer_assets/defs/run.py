@@ -21,6 +21,7 @@ from sqlalchemy import Engine, event
 
 from cer_assets.defs.again import STEP
 from cer_assets.defs.automation import job_assets
+from cer_assets.defs.discretion import discreet, hint
 from cer_assets.defs.erasure.automation import JOB as ERASURE
 from cer_assets.defs.erasure.automation import erasure_step
 from cer_assets.defs.plan import LOAD, Step, due_loads, next_step, stray_files
@@ -39,6 +40,18 @@ def main() -> int:
     parser.add_argument("--days", type=int, help="days of purchases in the sample (default: the whole year)")
     parser.add_argument("--no-sample", action="store_true", help="use only the drops that are there")
     arguments = parser.parse_args()
+    with discreet():
+        try:
+            return _prepare_and_run(arguments)
+        except Exception as error:
+            # Where the instance itself cannot be written no event says why.
+            if not (advice := hint(error)):
+                raise
+            _say(f"the run cannot go on. {advice}")
+            return 1
+
+
+def _prepare_and_run(arguments: argparse.Namespace) -> int:
     home = Home.of_environment()
     began = time.monotonic()
     prepare(home)

@@ -174,7 +174,8 @@ def test_a_full_disk_is_called_one_and_the_folders_are_named(
 
     said = message(instance, full)
     assert "No space left on device" in said
-    assert f"make room where {tmp_path} lie" in said
+    assert f"{tmp_path} or " in said
+    assert "is full: make room there, and start again. What was there before is intact." in said
 
     (tmp_path / "file").touch()
     said = message(instance, lambda: write_atomically(tmp_path / "file" / "page.html", b""))

@@ -23,11 +23,18 @@ MOMENT, RECORD = "CER_TEST_MOMENT", "CER_TEST_RECORD"
 class Moment:
     """When to die.
 
-    `at` is one of `step` (the step that starts once `after` others have ended, `part` of its usual time later), `event`
-    (after the instance stored an event of this type, `name`), `unstored` (before it stored the materialization of a
-    table), `publish`, `uncommitted`, `published` (a table's publication: before it, between its files and its commit,
-    after it), `saved`, `promoted` (a model), `unplaced`, `placed` (a file that is written beside its place), `unsaid`,
-    `said` (the entry of a feed into the ledger).
+    `at` is one of
+
+    - `step`: in the step that starts once `after` others have ended, `part` of its usual time later;
+    - `event`: after the instance stored an event of this type;
+    - `unstarted`: a run is entered, and has not begun;
+    - `unstored`: before the materialization of a table is recorded;
+    - `publish`, `uncommitted`, `published`: before a table is published, between its files and their commit, after it;
+    - `saved`, `promoted`: after that is done with a model;
+    - `unplaced`, `placed`: before and after a file takes its place;
+    - `unsaid`, `said`: before and after a feed's files are entered into the ledger.
+
+    `name` is the table, the model, the file, the feed, or the type of event.
     """
 
     at: str
@@ -90,6 +97,8 @@ def _watch_steps(moment: Moment, record: Path) -> None:
 
     def before(_: object, entry: Any, *_more: object, **_named: object) -> None:
         event = entry.dagster_event
+        if moment.at == "unstarted" and event is not None and event.event_type_value == "PIPELINE_START":
+            die(record, moment, f"before a run of {entry.job_name} began")
         if moment.at != "unstored" or event is None or event.event_type_value != "ASSET_MATERIALIZATION":
             return
         if "/".join(event.asset_key.path) == moment.name:

@@ -121,7 +121,7 @@ def second_day(workshop: Path, first_day: Story) -> Story:
 
 @pytest.fixture(scope="session")
 def challenged(workshop: Path, finished_home: Path) -> Story:
-    """A drop four weeks later, over a home with enough in it to judge by: models are trained, the champion challenged."""
+    """A drop four weeks later, where there is enough to judge by: models are trained, the champion challenged."""
     story = Story(workshop / "challenged")
 
     def make() -> None:
@@ -149,6 +149,7 @@ def test_killed_anywhere_while_a_champion_is_challenged(challenged: Story, tmp_p
 
 
 FIRST_MOMENTS = [
+    Moment("unstarted"),
     Moment("event", "PIPELINE_START"),
     Moment("event", "PIPELINE_SUCCESS"),
     Moment("uncommitted", "raw.crm_customers"),

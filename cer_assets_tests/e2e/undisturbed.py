@@ -139,6 +139,8 @@ def runs_of(home: Path) -> Counter[tuple[str, str]]:
     """How many of the home's runs ended how, and what was said of those that failed."""
     import dagster as dg
 
+    if not (home / "dagster").exists():
+        return Counter()
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
         return Counter(_ending(instance, run) for run in instance.get_runs())
 
