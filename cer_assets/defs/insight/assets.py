@@ -101,33 +101,35 @@ _IMPACT = {
         "edges": read("identity/edges"),
         "constraints": read("identity/constraints"),
         "learned": read("identity/model"),
-        "orders": read("customer/orders"),
-        "buckets": read("value/buckets"),
+        "orders": reads_itself("customer/orders"),
+        "buckets": reads_itself("value/buckets"),
         "consents": read("raw/consents"),
         "households": read("identity/households"),
     },
     code=("identity", "value"),
 )
 def impact(
+    home: Home,
     questions: pl.DataFrame,
     links: pl.DataFrame,
     edges: pl.DataFrame,
     constraints: pl.DataFrame,
     learned: dict[str, bytes],
-    orders: pl.DataFrame,
-    buckets: pl.DataFrame,
     consents: pl.DataFrame,
     households: pl.DataFrame,
 ) -> dg.Output[pl.DataFrame]:
     """What each answer to each open question would change: customers, what they are worth, what they consented to."""
     cut = Model.from_files(learned).cut
+    orders = home.lake.scan("customer.orders").select("source", "source_id", "merchandise_amount").collect()
+    buckets = home.lake.scan("value.buckets")
+    newest = buckets.select(pl.col("as_of").max()).collect().item()
     frame = what_answers_change(
         questions,
         links,
         edges,
         cut,
         orders=orders,
-        buckets=buckets,
+        buckets=buckets.filter(pl.col("as_of") == newest).collect(),
         consents=consents,
         households=households,
         constraints=constraints,
