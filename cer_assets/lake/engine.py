@@ -1,7 +1,6 @@
 """DuckDB over the lake: a clean connection, and each table as a view named by its address."""
 
 from collections.abc import Iterable, Mapping
-from urllib.parse import unquote
 
 import duckdb
 import polars as pl
@@ -52,7 +51,7 @@ def view_over(lake: Lake, table: str, version: int | None = None) -> exp.Expr:
     opened = lake.open(table, version)
     schema, name = table.split(".")
     fields = [(field.name, _duckdb_type(str(field.type.type))) for field in opened.schema().fields]
-    files = opened.file_uris()
+    files = [f"{lake.root.rstrip('/')}/{file}" for file in lake.files(opened, table)]
     if files:
         partitions = opened.metadata().partition_columns
         source: exp.Expr = exp.select(
@@ -66,7 +65,7 @@ def view_over(lake: Lake, table: str, version: int | None = None) -> exp.Expr:
 
 
 def _read_parquet(files: list[str], partitions: list[tuple[str, str]]) -> exp.Expr:
-    paths = exp.Array(expressions=[exp.Literal.string(unquote(f.removeprefix("file://"))) for f in files])
+    paths = exp.Array(expressions=[exp.Literal.string(file) for file in files])
     options = [exp.EQ(this=exp.column("union_by_name"), expression=exp.true())]
     if partitions:
         types = exp.Struct(

@@ -2,23 +2,34 @@
 
 import datetime as dt
 import itertools
+import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
+from urllib.parse import unquote
 
 import duckdb
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Schema, TableFeatures
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from cer_assets.lake.content import Sums, hash_of
 from cer_assets.lake.held import SUMS, held_sums, sums_text
 from cer_assets.lake.staging import FrameRows, Key, Parameters, Rows, query_rows, storable
+from cer_assets.lake.store import Store
+from cer_assets.lake.writing import discard, write_files
 
 CONTENT = "cer.content"
 """In a commit: the content hash of the rows handed over."""
 STATISTICS, NONE_OF_VALUES = "delta.dataSkippingNumIndexedCols", "0"
 """The table property that keeps the smallest and largest values of columns, which may be a person's, out of the log."""
+ATTEMPTS = 5
+"""How often rows are compared and written again where another wrote the table meanwhile."""
+
+_log = logging.getLogger(__name__)
 
 
 class MissingTable(LookupError):
@@ -48,10 +59,15 @@ class Published:
 class Lake:
     """The Delta tables under one root; a table's name is its address, `schema.table`.
 
-    The root is a folder; delta-rs would take an `s3://` address too, but listing tables and DuckDB's views read files.
+    The root is a folder or an `s3://` address (`cer_assets.lake.store` says what that reads from the environment).
     """
 
     root: str
+
+    @property
+    def store(self) -> Store:
+        """The files under the root."""
+        return Store(self.root)
 
     def uri(self, table: str) -> str:
         """Where the table's Delta log lies."""
@@ -63,9 +79,10 @@ class Lake:
         return DeltaTable.is_deltatable(self.uri(table))
 
     def tables(self) -> list[str]:
-        """The names of all tables of a lake that is a folder, in order."""
-        logs = Path(self.root).glob("*/*/_delta_log")
-        return sorted(f"{log.parent.parent.name}.{log.parent.name}" for log in logs)
+        """The names of all tables, in order."""
+        store = self.store
+        names = [f"{schema}.{name}" for schema in store.folders() for name in store.folders(schema)]
+        return [name for name in sorted(names) if self.exists(name)]
 
     def version(self, table: str) -> int | None:
         """The current version, or None where the table does not exist."""
@@ -80,6 +97,11 @@ class Lake:
         if not self.exists(table):
             raise MissingTable(f"{table} has not been built yet: nothing lies at {self.uri(table)}")
         return DeltaTable(self.uri(table), version=version)
+
+    def files(self, opened: DeltaTable, table: str) -> list[str]:
+        """The files of one version of a table, in order, relative to the root."""
+        named = pl.DataFrame(opened.get_add_actions(flatten=True))["path"]
+        return sorted(f"{_folder(table)}/{unquote(path)}" for path in named)
 
     def scan(self, table: str, version: int | None = None) -> pl.LazyFrame:
         """The table's rows, lazily, in no promised order.
@@ -110,6 +132,7 @@ class Lake:
         Raises:
             ValueError: a row lies outside `keys` or in no partition, or a column holds nothing but untyped nulls.
             TypeError: a column's type is none that Delta holds.
+            pyarrow.ArrowInvalid: some partitions are replaced, and a value does not fit its column's type in the table.
         """
         return self._publish(table, FrameRows(storable(frame, table)), partition_by, keys)
 
@@ -150,47 +173,81 @@ class Lake:
         if keys is not None and partition_by is not None:
             _refuse_others(sums, keys, table)
         handed = Handed(table, rows.columns, sums, hash_of(rows.columns, sums), partition_by)
-        opened = self.open(table) if self.exists(table) else None
-        held = None if opened is None else held_sums(opened, rows.columns, partition_by, keys)
-        if opened is None or held is None:
-            self._write(handed, rows, None if opened is None else keys, opened)
-        elif held.wanted == dict(sums):
-            return self._published(handed, changed=False)
-        else:
-            moved = None if partition_by is None else _moved(held.wanted, sums)
-            self._write(handed, rows, moved, opened, held.all)
-        return self._published(handed, changed=True)
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._published(handed, changed=self._attempt(handed, rows, keys))
+            except CommitFailedError:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                _log.info("%s: another wrote it meanwhile; looking again at what it holds", table)
+        raise AssertionError
 
-    def _write(
-        self,
-        handed: "Handed",
-        rows: Rows,
-        keys: Sequence[Key] | None,
-        opened: DeltaTable | None,
-        held: Sums | None = None,
-    ) -> None:
-        """Replace some partitions, or without keys the whole table, in one commit."""
+    def _attempt(self, handed: "Handed", rows: Rows, keys: Sequence[Key] | None) -> bool:
+        """Compare with what the table holds now, and write what differs; whether anything did.
+
+        Raises:
+            CommitFailedError: another came first, so what was compared is no longer what is held.
+        """
+        if not self.exists(handed.table):
+            self._write_whole(handed, rows, None)
+            return True
+        opened = self.open(handed.table)
+        held = held_sums(opened, handed.columns, handed.partition_by, keys)
+        if held is not None and held.wanted == dict(handed.sums):
+            return False
+        if handed.partition_by is None or (held is None and keys is None):
+            self._write_whole(handed, rows, opened)
+        elif held is None:
+            self._write_parts(handed, rows, list(keys or []), opened, {})
+        else:
+            self._write_parts(handed, rows, _moved(held.wanted, handed.sums), opened, held.all)
+        return True
+
+    def _write_whole(self, handed: "Handed", rows: Rows, opened: DeltaTable | None) -> None:
+        """Put the rows in the place of all there was, columns and layout included, in one commit."""
         before = -1 if opened is None else opened.version()
-        if opened is not None and opened.metadata().configuration.get(STATISTICS) != NONE_OF_VALUES:
-            opened.alter.set_table_properties({STATISTICS: NONE_OF_VALUES})
-            before = opened.version()
-        replaced = None if keys is None or handed.partition_by is None else list(keys)
-        kept = {} if replaced is None or held is None else {k: v for k, v in held.items() if k not in set(replaced)}
-        written = handed.sums if replaced is None else {k: v for k, v in handed.sums.items() if k in set(replaced)}
-        write_deltalake(
-            self.uri(handed.table),
-            rows.stream(handed.partition_by, replaced),
-            mode="overwrite",
-            partition_by=None if handed.partition_by is None else [handed.partition_by],
-            schema_mode="overwrite" if replaced is None else "merge",
-            predicate=None
-            if replaced is None or handed.partition_by is None
-            else _within(handed.partition_by, replaced),
-            configuration={STATISTICS: NONE_OF_VALUES},
-            commit_properties=CommitProperties(
-                custom_metadata={CONTENT: handed.content, SUMS: sums_text(handed.columns, {**kept, **written}, before)}
-            ),
+        written = write_files(
+            self.store, _folder(handed.table), rows.stream(handed.partition_by, None), handed.partition_by
         )
+        try:
+            create_table_with_add_actions(
+                self.uri(handed.table),
+                Schema.from_arrow(written.schema),
+                list(written.files),
+                mode="error" if opened is None else "overwrite",
+                partition_by=handed.partition_by,
+                configuration={STATISTICS: NONE_OF_VALUES},
+                commit_properties=_said(handed, handed.sums, before),
+            )
+        except BaseException as error:
+            discard(self.store, _folder(handed.table), written.files)
+            if opened is None and self.exists(handed.table):
+                raise CommitFailedError(f"{handed.table} was made by another meanwhile") from error
+            raise
+
+    def _write_parts(self, handed: "Handed", rows: Rows, keys: Sequence[Key], opened: DeltaTable, held: Sums) -> None:
+        """Put the rows of some partitions in the place of what these hold, in one commit."""
+        assert handed.partition_by is not None
+        stripped = _prepare(opened, handed)
+        before = opened.version()
+        kept = {key: sums for key, sums in held.items() if key not in set(keys)}
+        stream = rows.stream(handed.partition_by, keys)
+        held_as = pa.schema(opened.schema().to_arrow())
+        written = write_files(self.store, _folder(handed.table), stream, handed.partition_by, held_as)
+        moved = {key: sums for key, sums in handed.sums.items() if key in set(keys)}
+        names = {str(key) for key in keys}
+        try:
+            opened.create_write_transaction(
+                [*written.files, *(f for f in stripped if f.partition_values[handed.partition_by] not in names)],
+                mode="overwrite",
+                schema=_merged(opened, written.schema),
+                partition_by=[handed.partition_by],
+                partition_filters=[(handed.partition_by, "in", sorted(names))],
+                commit_properties=_said(handed, {**kept, **moved}, before),
+            )
+        except BaseException:
+            discard(self.store, _folder(handed.table), written.files)
+            raise
 
     def _published(self, handed: "Handed", *, changed: bool) -> Published:
         opened = self.open(handed.table)
@@ -238,13 +295,48 @@ def _refuse_others(sums: Sums, keys: Sequence[Key], table: str) -> None:
         raise ValueError(f"{table}: rows of {len(others)} partitions are outside the partitions to be replaced")
 
 
-def _within(column: str, keys: Sequence[Key]) -> str:
-    """A delta-rs predicate; it takes text only, so a day is written as ISO and a name with its quotes doubled."""
-    days = sorted(key for key in keys if isinstance(key, dt.date))
-    names = sorted(key for key in keys if isinstance(key, str))
-    ranges = [f"({column} >= '{first}' and {column} <= '{last}')" for first, last in stretches(days)]
-    equal = [f"{column} = '" + name.replace("'", "''") + "'" for name in names]
-    return " or ".join([*ranges, *equal]) or "false"
+def _said(handed: Handed, sums: Sums, before: int) -> CommitProperties:
+    """What the commit says of the rows; it fails where another version came after `before`."""
+    said = {CONTENT: handed.content, SUMS: sums_text(handed.columns, sums, before)}
+    return CommitProperties(custom_metadata=said, max_commit_retries=0)
+
+
+def _prepare(opened: DeltaTable, handed: Handed) -> list[AddAction]:
+    """Make a table that another kind of writer began ready for these rows; its files, without values of theirs.
+
+    A file that is named again replaces what was said of it.
+    """
+    if any(isinstance(kind, pl.Datetime) and kind.time_zone is None for kind in handed.columns.values()):
+        features = opened.protocol().writer_features or []
+        if "timestampNtz" not in features:
+            opened.alter.add_feature([TableFeatures.TimestampWithoutTimezone], allow_protocol_versions_increase=True)
+    if opened.metadata().configuration.get(STATISTICS) == NONE_OF_VALUES:
+        return []
+    opened.alter.set_table_properties({STATISTICS: NONE_OF_VALUES})
+    files = pl.DataFrame(opened.get_add_actions(flatten=True))
+    part = f"partition.{handed.partition_by}"
+    return [
+        AddAction(
+            unquote(file["path"]),
+            file["size_bytes"],
+            {cast("str", handed.partition_by): str(file[part])},
+            file["modification_time"],
+            data_change=False,
+            stats=json.dumps({"numRecords": file["num_records"]}),
+        )
+        for file in files.iter_rows(named=True)
+    ]
+
+
+def _merged(opened: DeltaTable, schema: Any) -> Schema:
+    """The table's columns and, after them, those that it does not have yet."""
+    held = opened.schema().fields
+    names = {field.name for field in held}
+    return Schema([*held, *(field for field in Schema.from_arrow(schema).fields if field.name not in names)])
+
+
+def _folder(table: str) -> str:
+    return table.replace(".", "/")
 
 
 def stretches(days: Sequence[dt.date]) -> Iterator[tuple[dt.date, dt.date]]:

@@ -2,10 +2,12 @@
 
 import datetime as dt
 import itertools
+from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,6 +50,9 @@ def test_a_partition_may_be_a_name_with_a_quote_in_it(lake: Lake) -> None:
     lake.publish("raw.deliveries", rows, partition_by="feed", keys=["o'hara", "web"])
     lake.publish("raw.deliveries", rows.head(1).with_columns(files=9), partition_by="feed", keys=["o'hara"])
     assert dict(lake.scan("raw.deliveries").collect().iter_rows()) == {"o'hara": 9, "web": 2}
+    with duckdb.connect() as con:
+        attach(con, lake, ["raw.deliveries"])
+        assert dict(con.execute("select feed, files from raw.deliveries").fetchall()) == {"o'hara": 9, "web": 2}
 
 
 @pytest.mark.parametrize("keys", [None, [day(0), day(1)]])
@@ -75,6 +80,30 @@ def test_a_table_can_be_laid_out_by_day_later(lake: Lake, two_days: pl.DataFrame
     lake.publish("identity.records", two_days, partition_by="as_of")
     assert lake.open("identity.records").metadata().partition_columns == ["as_of"]
     assert lake.scan("identity.records").collect().height == 3
+
+
+def test_a_table_that_another_writer_began_goes_on_and_its_log_forgets_values(lake: Lake) -> None:
+    rows = pl.DataFrame({"feed": ["a b", "o'hara"], "name": ["planted-one", "planted-two"]})
+    write_deltalake(lake.uri("raw.x"), rows, partition_by=["feed"])
+    more = rows.tail(1).with_columns(at=dt.datetime(2017, 1, 1))
+    lake.publish("raw.x", more, partition_by="feed", keys=["o'hara"])
+    newest = max(Path(lake.uri("raw.x"), "_delta_log").glob("*.json"))
+    assert "planted" not in newest.read_text()
+    assert newest.read_text().count("numRecords") == 2
+    held = lake.scan("raw.x").sort("feed").collect()
+    assert held["name"].to_list() == ["planted-one", "planted-two"]
+    assert held["at"].to_list() == [None, dt.datetime(2017, 1, 1)]
+
+
+def test_no_value_stands_in_a_log(lake: Lake) -> None:
+    for turn in range(12):
+        rows = pl.DataFrame({"day": [day(0), day(1)], "email": ["planted@example.org", f"planted{turn}@example.org"]})
+        lake.publish("identity.records", rows, partition_by="day")
+        lake.publish("identity.customers", rows)
+    lake.open("identity.records").delete("email like '%0@%'")
+    for file in Path(lake.root).rglob("_delta_log/*"):
+        assert b"planted" not in file.read_bytes(), file
+    assert any(Path(lake.root).rglob("_delta_log/*.checkpoint.parquet"))
 
 
 def test_a_former_version_can_still_be_read(lake: Lake, two_days: pl.DataFrame) -> None:
