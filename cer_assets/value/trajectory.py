@@ -29,7 +29,11 @@ def models_of(periods: Sequence[Period], model: CLVModel) -> list[CLVModel]:
 
 
 def trajectory(
-    purchases: pl.DataFrame, models: Sequence[CLVModel], days: Sequence[date], horizon_days: int = 91
+    purchases: pl.DataFrame,
+    models: Sequence[CLVModel],
+    days: Sequence[date],
+    horizon_days: int = 91,
+    at_most: int | None = None,
 ) -> pl.DataFrame:
     """What each customer was worth on each of some days, as it would have been said then.
 
@@ -38,10 +42,15 @@ def trajectory(
         models: in any order; a day is answered by the newest that had seen nothing after it, and left out without one.
         days: the days.
         horizon_days: how far ahead.
+        at_most: customers; of more every n-th is taken, which is a random sample, for customer_id is a hash.
 
     Returns:
         `value.clv` of all those days, in their order.
     """
+    if at_most is not None:
+        customers = purchases["customer_id"].unique().sort()
+        few = customers.gather_every(max(1, -(-len(customers) // at_most))).to_frame()
+        purchases = purchases.join(few, on="customer_id", how="semi")
     frames: list[pl.DataFrame] = []
     for day in sorted(days):
         known = [model for model in models if model.as_of <= day]

@@ -29,7 +29,7 @@ from cer_assets.value.charts import (
     migration_grid,
     rfm_grid,
 )
-from cer_assets.value.clv import HORIZONS
+from cer_assets.value.clv import FIT_AT_MOST, HORIZONS
 from cer_assets.value.evaluate import measured
 from cer_assets.value.retrain import EVERY_DAYS
 
@@ -76,7 +76,7 @@ def clv_model(
     if periods:
         judged = measured(periods[0], learned.model, learned.levels)
         weeks = [learned.as_of - dt.timedelta(days=7 * back) for back in range(HISTORY_WEEKS)]
-        history = trajectory(purchases, models_of(periods, learned), weeks)
+        history = trajectory(purchases, models_of(periods, learned), weeks, at_most=FIT_AT_MOST)
         metadata |= {
             "newest period": table(judged, most=60),
             "newest period plot": picture(backtest_intervals(judged)),
