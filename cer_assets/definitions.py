@@ -14,5 +14,7 @@ discretion.install()
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Load `defs/`, nothing else."""
-    return dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    """Load `defs/`, nothing else; by when its tables must be new is said once, in `automation.py`."""
+    from cer_assets.defs.automation import with_freshness
+
+    return with_freshness(dg.load_from_defs_folder(path_within_project=Path(__file__).parent))

@@ -24,8 +24,8 @@ _AT_ONCE = 400
 """Fingerprints in one query: SQLite takes no statement of any length."""
 
 
-def request(step: Step, attempt: int = 0) -> dg.RunRequest:
-    """A step as a run request; its key stays the same as long as its inputs do, so a failure is not repeated."""
+def request(step: Step, attempt: int | str = 0) -> dg.RunRequest:
+    """A step as a run request; its key stays the same as long as inputs and attempt do: a failure is not repeated."""
     return dg.RunRequest(
         run_key=f"{step.key}-{attempt}" if attempt else step.key,
         job_name=step.job,

@@ -1,11 +1,14 @@
-"""What runs when, as a table: jobs, the landing sensor, the catch-up sensor, the daily schedule.
+"""What runs when, as tables: jobs, sensors, the daily schedule, what is learned anew, and by when a table must be new.
 
 | what            | when                                 | runs                                                       |
 |-----------------|--------------------------------------|------------------------------------------------------------|
-| landing sensor  | every 30 s                           | `load` for each feed with new or replaced files            |
-| catch-up sensor | every 30 s, while nothing else runs  | the next job some of whose assets no longer stand          |
-| retrain sensor  | every 30 s                           | `training` once enough new answers about pairs came in     |
-| daily schedule  | 05:00 on the retailer's clock        | `customers` if it is due; skips when it is not             |
+| landing sensor  | every 30 s (`CER_SENSOR_SECONDS`)    | `load` for each feed with new or replaced files            |
+| catch-up sensor | as often, while nothing else runs    | the next job some of whose assets no longer stand          |
+| retrain sensor  | as often                             | `training` once enough new answers about pairs came in     |
+| daily schedule  | 05:00 (`CER_DAILY_AT`) by the        | `customers` if it is due, a step that failed before too;   |
+|                 | retailer's clock (`CER_TIMEZONE`)    | skips when nothing came, or while anything runs            |
+| alerts sensor   | as often (`alerts.py`)               | nothing: tells what became wrong, and what is right again  |
+| erasure sensor  | as often (`erasure/automation.py`)   | `erasure` once somebody asked to be forgotten              |
 
 Jobs in their order: `load` (drops into raw), `customers` (people, purchases, value, segments, predictions as of the
 newest day), `models` (ALS, one partition an audience; the challenge that settles whose lists are shown), `history` (the
@@ -13,8 +16,34 @@ days that a table with a history lacks), `recommendations` (lists, snapshot, war
 model alone: its challenger goes live only if the guards pass, and what stands on it is due from then on. `restate`
 recomputes past days, and is only ever started by hand; so is `rollback`, which brings a former champion back.
 
+| what is learned           | anew                                             | goes live                            |
+|---------------------------|--------------------------------------------------|--------------------------------------|
+| identity/model            | after 20 new answers about pairs (`training`)    | if every guard passes on a trial     |
+| value/clv_model           | at 28 days, a quarter more customers, or spend a | if it can be fitted                  |
+|                           | quarter off what it expected (`customers`)       |                                      |
+| segment/*_model           | with each day, from the day before (`customers`) | always: segments keep their names    |
+| predict/*_model           | with the days they learn from (`customers`)      | always: calibrated on held-out days  |
+| recommend/als             | at 28 days, or after a withdrawn consent         | as a candidate: the challenge decides|
+| recommend/model           | challenged at 28 days; judged when purchases     | if it beats the champion, with an    |
+|                           | have drifted (`models`)                          | interval above zero                  |
+
+| table                     | must be new                                      | else                                 |
+|---------------------------|--------------------------------------------------|--------------------------------------|
+| a day each, the report    | four hours after the daily schedule              | overdue in the UI, and an alert      |
+| people, links, households | within eight days                                | the same                             |
+
+| what ended a run          | what follows                                                                            |
+|---------------------------|-----------------------------------------------------------------------------------------|
+| bad data, a bug, a check  | nothing before something moves, but for the daily schedule                              |
+| network, lock, busy disk  | three more tries of the step; then the run again after 5, 10, 20 ... minutes            |
+| its process was killed    | noticed at the next tick, asked for again, three times at most                          |
+| somebody cancelled it     | nothing before something moves                                                          |
+
 A blocking check that failed holds back whatever stands on its asset: Dagster sees to that within a run,
-`plan.held_back` across runs, until a later evaluation passes.
+`plan.held_back` across runs, until a later evaluation passes. Dagster's own condition for it, `eager() &
+all_deps_blocking_checks_passed()`, is not used: of partitions it knows the newest evaluation alone, so a good day that
+follows a bad one lets the bad one through, and a bad day holds back a good one (`cer_assets_tests/defs/test_gate.py`
+settles it for the version installed). Checks of ours read a table whole, and name the days that fail.
 """
 
 import datetime as dt
@@ -24,16 +53,18 @@ from typing import cast
 
 import dagster as dg
 from dagster import AssetKey
+from dagster_shared.record import replace
 
 from cer_assets.defs.again import attempt, attempts, request
 from cer_assets.defs.faults import RETRIES
 from cer_assets.defs.identity.learning import MODEL, learned_from
 from cer_assets.defs.io import code_of
 from cer_assets.defs.landing import look
+from cer_assets.defs.partitions import days
 from cer_assets.defs.plan import LOAD, Step, next_step
 from cer_assets.defs.processes import UNDER_WAY, end_killed_runs
 from cer_assets.defs.provenance import Graph
-from cer_assets.defs.resources import Home, sensor_seconds, timezone
+from cer_assets.defs.resources import Home, daily_at, sensor_seconds, timezone
 from cer_assets.identity.advice import retrain_due
 
 _HISTORY = dg.AssetSelection.assets(["value", "rfm"], ["value", "rfm_history"])
@@ -88,6 +119,40 @@ restate_job = _job(
     description="Recomputes past days, on purpose, from the purchases and people known now. Never started by itself:"
     " choose the days in the launchpad, and let a single run take the range of them.",
 )
+
+
+def _at(time: dt.time) -> str:
+    return f"{time.minute} {time.hour} * * *"
+
+
+_WEEKLY = {("identity", "links"), ("identity", "customers"), ("identity", "households")}
+_MORNING = {("insight", "report"), ("customer", "orders"), ("raw", "transactions"), ("raw", "events")}
+_PEOPLE_READ = {"value", "segment", "predict", "recommend", "insight"}
+
+
+def freshness_of(spec: dg.AssetSpec) -> dg.FreshnessPolicy | None:
+    """By when a table that people look at must be new; None for what only other tables read."""
+    if tuple(spec.key.path) in _WEEKLY:
+        return dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=8))
+    by_day = spec.partitions_def == days and spec.key.path[0] in _PEOPLE_READ
+    if not by_day and tuple(spec.key.path) not in _MORNING:
+        return None
+    at = daily_at()
+    deadline = _at(at.replace(hour=(at.hour + 4) % 24))
+    return dg.FreshnessPolicy.cron(deadline, dt.timedelta(days=1), timezone())
+
+
+def with_freshness(definitions: dg.Definitions) -> dg.Definitions:
+    """The project with `freshness_of` on each of its tables."""
+
+    def told(spec: dg.AssetSpec) -> dg.AssetSpec:
+        policy = freshness_of(spec)
+        return spec if policy is None else spec.replace_attributes(freshness_policy=policy)
+
+    # One function computes several assets: the list of assets names it once for each.
+    known = {id(one): one for one in definitions.assets or [] if isinstance(one, dg.AssetsDefinition)}
+    mapped = {at: one.map_asset_specs(told) for at, one in known.items()}
+    return replace(definitions, assets=[mapped.get(id(one), one) for one in definitions.assets or []])
 
 
 def job_assets(graph: object) -> dict[str, Sequence[AssetKey]]:
@@ -178,17 +243,17 @@ def retrain_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunReq
 @dg.schedule(
     name="daily",
     job=customers_job,
-    cron_schedule="0 5 * * *",
+    cron_schedule=_at(daily_at()),
     execution_timezone=timezone(),
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Brings people, value, segments and predictions up to the newest day, whether or not the sensor is on.",
 )
 def daily_schedule(context: dg.ScheduleEvaluationContext, home: Home) -> dg.RunRequest | dg.SkipReason:
-    """The first job that is due; the catch-up sensor goes on from there."""
+    """The first job that is due, though it failed on the same inputs before; the catch-up sensor goes on from there."""
     step = _next(context.instance, context.repository_def, home)
     if isinstance(step, str) or step.job != "customers":
         return dg.SkipReason(step if isinstance(step, str) else f"{step.job} is due, people and value are not")
-    return request(step)
+    return request(step, f"{context.scheduled_execution_time:%Y-%m-%d}")
 
 
 @dg.definitions

@@ -58,6 +58,11 @@ def timezone() -> str:
     return os.environ.get("CER_TIMEZONE", "America/New_York")
 
 
+def daily_at() -> dt.time:
+    """`CER_DAILY_AT`: when the daily schedule ticks, as `HH:MM` on the retailer's clock."""
+    return dt.time.fromisoformat(os.environ.get("CER_DAILY_AT", "05:00"))
+
+
 def country() -> str:
     """`CER_COUNTRY`: whose way of writing telephone numbers is meant where a number does not say."""
     return os.environ.get("CER_COUNTRY", "US")
