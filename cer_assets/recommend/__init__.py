@@ -3,6 +3,7 @@
 from cer_assets.recommend.backtest import BacktestSettings, Sources, challenge, rolling_backtest
 from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.core import fit, recommend
+from cer_assets.recommend.crowd import CrowdSettings, everyone, rank_everyone, teachers
 from cer_assets.recommend.evaluate import EVALUATION, PROTOCOLS
 from cer_assets.recommend.families import all_families
 from cer_assets.recommend.families.als import Als, AlsByBucket, AlsSettings
@@ -27,6 +28,7 @@ __all__ = [
     "AlsSettings",
     "BacktestSettings",
     "Context",
+    "CrowdSettings",
     "FrequencySettings",
     "Hybrid",
     "HybridSettings",
@@ -42,13 +44,16 @@ __all__ = [
     "TrendingSettings",
     "all_families",
     "challenge",
+    "everyone",
     "fit",
     "interactions",
     "learn_rhythm",
     "rank",
+    "rank_everyone",
     "recommend",
     "rolling_backtest",
     "short_lists",
+    "teachers",
     "trained_families",
     "withdrawn_customers",
 ]

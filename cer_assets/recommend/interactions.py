@@ -119,6 +119,41 @@ class Interactions:
             events=Events(row[seen.rows][own], seen.columns[own], seen.days[own], seen.kinds[own]),
         )
 
+    def between(self, first: int, last: int) -> "Interactions":
+        """Those of the customers of some rows that follow one another, `last` not among them; as cheap as they are few.
+
+        Rows are counted from 0 again; the products and their columns stay.
+        """
+        seen = self.events
+        own = slice(*np.searchsorted(self.rows, [first, last]))
+        looks = slice(*np.searchsorted(seen.rows, [first, last]))
+        return replace(
+            self,
+            customers=self.customers[first:last],
+            rows=self.rows[own] - np.int32(first),
+            **{name: getattr(self, name)[own] for name in _ENTRIES},
+            traits=self.traits[first:last],
+            events=Events(seen.rows[looks] - np.int32(first), seen.columns[looks], seen.days[looks], seen.kinds[looks]),
+        )
+
+    def in_products(self, products: pl.Series) -> "Interactions":
+        """The same customers with these products as the columns; what is none of them is left out.
+
+        Args:
+            products: product_ids, sorted.
+        """
+        column = positions(products, self.products)
+        kept, seen = column[self.columns] >= 0, self.events
+        looks = column[seen.columns] >= 0
+        return replace(
+            self,
+            products=products,
+            rows=self.rows[kept],
+            **{name: getattr(self, name)[kept] for name in _ENTRIES if name != "columns"},
+            columns=column[self.columns[kept]],
+            events=Events(seen.rows[looks], column[seen.columns[looks]], seen.days[looks], seen.kinds[looks]),
+        )
+
     def _matrix(self, weights: NDArray[np.float32]) -> sparse.csr_matrix:
         # Entries are sorted, so equal cells are added in the same order whatever order the lines came in.
         return sparse.csr_matrix((weights, (self.rows, self.columns)), shape=self.shape)

@@ -99,8 +99,8 @@ class Recommender(ABC):
         found._place(interactions, as_of)
         return found
 
-    def _place(self, interactions: Interactions, as_of: date) -> None:
-        """Weigh what each of these customers bought, as far as the family looks at that; in place, of a copy."""
+    def _place(self, interactions: Interactions, as_of: date) -> object:  # noqa: B027 - what is popular is so for all
+        """Weigh what each of these customers bought, where the family looks at that; in place."""
 
     def behind(self, rows: Indices, columns: Indices, titles: NDArray[np.int64]) -> Indices:
         """The product in each row's own history that speaks most for a recommended one, -1 where none does.

@@ -16,7 +16,7 @@ from cer_assets.recommend.hybrid.ensemble import Hybrid
 from cer_assets.recommend.interactions import Interactions
 from cer_assets.recommend.model import Indices, Recommender, Scores, Voice, as_frame
 from cer_assets.recommend.policy import Allowance, Policy, allowance, in_log_odds
-from cer_assets.recommend.reasons import Evidence, evidence
+from cer_assets.recommend.reasons import Evidence, Sold, evidence
 from cer_assets.recommend.rhythm import Rhythm, learn_rhythm
 from cer_assets.recommend.topk import block_size, over_blocks
 
@@ -50,6 +50,8 @@ def rank(
     fallbacks: Sequence[Recommender] | None = None,
     k: int = 10,
     reasons: bool = True,
+    strangers: bool = True,
+    sold: Sold | None = None,
 ) -> pl.DataFrame:
     """The list of each customer, and one for `unknown`.
 
@@ -71,6 +73,8 @@ def rank(
         fallbacks: fitted models for where `model` falls silent, in their order; without it those of `fallback_models`.
         k: longest list.
         reasons: whether source and reason are found; empty else.
+        strangers: whether there is a list for `unknown`.
+        sold: how many bought each product, where the model's customers are not all there are.
 
     Returns:
         as_of, customer_id, rank (from 1), product_id, score (comparable within a customer only), source (name of the
@@ -80,16 +84,17 @@ def rank(
         ValueError: the model, a fallback or the rhythm was fitted with purchases of customers who withdrew.
     """
     history, cut = model.interactions_, as_of + timedelta(days=1)
-    wanted = pl.concat([customers.drop_nulls().cast(pl.String), pl.Series([UNKNOWN])]).unique().sort()
+    unknown = pl.Series([UNKNOWN] if strangers else [], dtype=pl.String)
+    wanted = pl.concat([customers.drop_nulls().cast(pl.String), unknown]).unique().sort()
     if withdrawn is not None:
         wanted = wanted.filter(~wanted.is_in(withdrawn.implode()))
         fitted = [history.customers, *(one.interactions_.customers for one in fallbacks or ())]
         _refuse(withdrawn, *fitted, *([rhythm.customers] if rhythm else []))
-    if history.products.is_empty():
+    if history.products.is_empty() or wanted.is_empty():
         return pl.DataFrame(schema=RECOMMENDATIONS)
     policy, rhythm = policy or Policy(), rhythm or learn_rhythm(history, products, cut)
     models = [model, *(fallback_models(history, products, cut) if fallbacks is None else fallbacks)]
-    known = evidence(history, products, cut, context, lift or _lift_of(models))
+    known = evidence(history, products, cut, context, lift or _lift_of(models), sold)
     ranking = _Ranking(
         models=models,
         allowance=allowance(policy, products, history, rhythm),

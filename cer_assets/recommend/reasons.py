@@ -30,6 +30,21 @@ NAMED_BY = ("title", "type", "category")
 
 
 @dataclass(frozen=True)
+class Sold:
+    """How many customers bought each product (products)."""
+
+    ever: NDArray[np.int64]
+    lately: NDArray[np.int64]
+    """In the last LATELY days before the cut."""
+
+    @classmethod
+    def of(cls, interactions: Interactions, as_of: date) -> "Sold":
+        """Counted from purchases before `as_of`."""
+        since = days_since_epoch(as_of) - LATELY
+        return cls(buyers(interactions), buyers(interactions, interactions.days >= since))
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What is known of customers and products when a list is explained, as of a cut."""
 
@@ -49,10 +64,7 @@ class Evidence:
     looked: sparse.csr_matrix
     """The last day with an event of LOOKING of each row and product, whether or not it was bought, in days since
     1970-01-01."""
-    buyers: NDArray[np.int64]
-    """Customers of each product."""
-    buyers_lately: NDArray[np.int64]
-    """Customers of each product in the last LATELY days."""
+    sold: Sold
     moments: pl.Series
     """In which part of the list's moment each product is bought more often than otherwise; null where in none."""
 
@@ -81,8 +93,8 @@ class Evidence:
                 "behind": self.titles.gather(own).set(pl.Series(~stands), None),
                 "behind_times": behind_times,
                 "behind_on": _dates(_at(self.last_day, row, own)),
-                "buyers": self.buyers[place],
-                "buyers_lately": self.buyers_lately[place],
+                "buyers": self.sold.ever[place],
+                "buyers_lately": self.sold.lately[place],
                 "moment": self.moments.gather(place),
                 "has_bought": np.diff(self.times.indptr)[row] > 0,
             }
@@ -96,6 +108,7 @@ def evidence(
     as_of: date,
     context: Context | None = None,
     lift: ContextLift | None = None,
+    sold: Sold | None = None,
 ) -> Evidence:
     """Gather what sentences need, from purchases and events before `as_of`.
 
@@ -105,6 +118,7 @@ def evidence(
         as_of: first day that is not read.
         context: the moment the lists are shown in.
         lift: how much more often products are bought in it; fitted on the same products.
+        sold: how many bought each product, where `interactions` are not all there are.
     """
     titles = named(products, interactions.products)
     cut = days_since_epoch(as_of)
@@ -117,8 +131,7 @@ def evidence(
         first_day=_first_day(interactions),
         last_day=interactions.last_day(),
         looked=_last_look(interactions),
-        buyers=buyers(interactions),
-        buyers_lately=buyers(interactions, interactions.days >= cut - LATELY),
+        sold=sold or Sold.of(interactions, as_of),
         moments=_moments(len(titles), context, lift),
     )
 

@@ -107,6 +107,21 @@ class Rhythm:
         """Row of each customer_id, -1 for one never seen."""
         return positions(self.customers, customers)
 
+    def of_others(self, interactions: Interactions, as_of: date) -> "Rhythm":
+        """How far these customers' purchases have come, by hazards learned of others, on the same day.
+
+        Args:
+            interactions: purchases before `as_of`; what is of no type known here holds nothing back.
+            as_of: the day the rhythm was learned as of.
+        """
+        kind_of, rates = self.types.kind_of(interactions.products), self.types.rates
+        known = interactions.in_products(interactions.products.filter(pl.Series(kind_of >= 0)))
+        row, kind, gap, still = _gaps(known, kind_of[kind_of >= 0], len(rates), days_since_epoch(as_of))
+        progress, pace = _progress(kind, gap, still, rates, self.settings.own_weight)
+        places, size = (row[still], kind[still]), (interactions.shape[0], len(rates))
+        progress, pace = (sparse.csr_matrix((values, places), size) for values in (progress, pace))
+        return Rhythm(self.settings, interactions.customers, Clock(self.types.kinds, rates, progress, pace))
+
     def held(self, lasting_days: float = 0) -> sparse.csr_matrix:
         """Types that a customer bought too lately to be shown them now, an entry of 1 each (customers + 1 x types).
 

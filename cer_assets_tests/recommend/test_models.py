@@ -117,6 +117,16 @@ def test_what_speaks_of_every_product_fills_a_list(name: str, fit: Callable[[str
     assert fit(name).recommend(pl.Series(["c00", "c01"]), 10).height == 20
 
 
+def test_others_are_scored_as_if_they_had_been_there(fitted: Recommender) -> None:
+    history = fitted.interactions_
+    some = pl.Series(["c03", "c04", "c21", LOOKING])
+    others = fitted.of_others(history.of(some), CUT)
+    wanted = fitted.score(history.row_of(some))
+    np.testing.assert_allclose(others.score(np.arange(4, dtype=np.int32)), wanted, rtol=1e-6)
+    np.testing.assert_array_equal(others.score(np.array([STRANGER], np.int32)), fitted.score(np.array([STRANGER])))
+    np.testing.assert_array_equal(fitted.score(history.row_of(some)), wanted)
+
+
 def test_scores_are_a_dense_block_of_numbers(fitted: Recommender) -> None:
     history = fitted.interactions_
     scores = fitted.score(_everyone(history))

@@ -10,7 +10,7 @@ from cer_assets.defs.io import python_table, reads_itself, same_day, sql_assets_
 from cer_assets.defs.partitions import as_days, refuse_hindsight
 from cer_assets.defs.recommend.inputs import DAY, READS, Shop, morning_after
 from cer_assets.defs.recommend.learning import Live, live
-from cer_assets.defs.resources import Home
+from cer_assets.defs.resources import Engine, Home
 from cer_assets.recommend import (
     UNKNOWN,
     Context,
@@ -18,14 +18,16 @@ from cer_assets.recommend import (
     Recommender,
     Rhythm,
     Trending,
+    everyone,
     learn_rhythm,
     rank,
+    rank_everyone,
     short_lists,
 )
 from cer_assets.recommend.champion import HybridEnsemble
 from cer_assets.recommend.context import DAYPARTS
 from cer_assets.recommend.families.together import pairs
-from cer_assets.recommend.reasons import named
+from cer_assets.recommend.reasons import Sold, named
 
 _LISTED = {
     "rank": "Place in the list, from 1.",
@@ -85,7 +87,7 @@ class Lists(dg.Config):
     code=("value",),
 )
 def recommendations(
-    context: dg.AssetExecutionContext, config: Lists, home: Home, value_buckets: pl.DataFrame
+    context: dg.AssetExecutionContext, config: Lists, home: Home, engine: Engine, value_buckets: pl.DataFrame
 ) -> dg.Output[pl.DataFrame]:
     """Ten products a customer by the champion, under the policy of the house; for strangers what is trending.
 
@@ -103,15 +105,31 @@ def recommendations(
         traits = value_buckets.filter(pl.col("as_of") == day).select("customer_id", "bucket")
         model, rhythm = _fitted(home, shop, champion, morning_after(day), config.min_customers, traits)
         context.log.info(f"{day}: {champion.champion.name} fitted, {len(customers):,} customers")
+        if not shop.sampled:
+            lists.append(
+                rank(
+                    model,
+                    customers,
+                    shop.products,
+                    day,
+                    shop.withdrawn,
+                    policy=config.policy(),
+                    rhythm=rhythm,
+                    k=config.products,
+                )
+            )
+            continue
+        with engine.over(["customer.order_lines", "customer.events"]) as con:
+            crowd = everyone(con, morning_after(day), shop.withdrawn, traits)
         lists.append(
-            rank(
+            rank_everyone(
                 model,
-                customers,
+                crowd,
+                customers.filter(~customers.is_in(shop.withdrawn.implode())),
                 shop.products,
                 day,
-                shop.withdrawn,
+                rhythm,
                 policy=config.policy(),
-                rhythm=rhythm,
                 k=config.products,
             )
         )
@@ -147,7 +165,7 @@ def _fitted(
 
 def _newest(home: Home) -> tuple[Shop, dt.date]:
     shop = Shop.read(home)
-    return shop, morning_after(shop.order_lines["ordered_on"].max())
+    return shop, morning_after(shop.last)
 
 
 @python_table(
@@ -166,12 +184,14 @@ def moments(config: Lists, home: Home) -> dg.Output[pl.DataFrame]:
     """What to show a stranger in the morning or the evening, on a Tuesday or a Saturday: what is trending in it."""
     shop, cut = _newest(home)
     history = shop.before(cut, config.min_customers)
-    trending = Trending().fit(history, shop.products, cut)
-    rhythm, nobody = learn_rhythm(history, shop.products, cut), pl.Series("customer_id", [], dtype=pl.String)
+    sold, nobody = Sold.of(history, cut), history.between(0, 0)
+    # A stranger has bought nothing: what customers bought is counted once, and is not looked through for every moment.
+    trending = Trending().fit(history, shop.products, cut).of_others(nobody, cut)
+    rhythm = learn_rhythm(history, shop.products, cut).of_others(nobody, cut)
     lists = [
         rank(
             trending,
-            nobody,
+            nobody.customers,
             shop.products,
             cut - DAY,
             policy=config.policy(),
@@ -179,6 +199,7 @@ def moments(config: Lists, home: Home) -> dg.Output[pl.DataFrame]:
             rhythm=rhythm,
             fallbacks=[trending],
             k=config.products,
+            sold=sold,
         ).select("as_of", pl.lit(part).alias("daypart"), pl.lit(weekday).alias("weekday"), *_LISTED)
         for part, begins in DAYPARTS.items()
         for weekday in range(1, 8)

@@ -10,7 +10,7 @@ import polars as pl
 
 from cer_assets.defs.io import reads_itself
 from cer_assets.defs.resources import Home
-from cer_assets.recommend import Interactions, Sources, withdrawn_customers
+from cer_assets.recommend import Interactions, Sources, teachers, withdrawn_customers
 
 DAY = dt.timedelta(days=1)
 TABLES = (
@@ -23,12 +23,13 @@ TABLES = (
 )
 READS = {table.split("/")[1]: reads_itself(table) for table in TABLES}
 """The tables a `Shop` is read from; each asset that reads one names them all as its inputs."""
+_EVENT = ("customer_id", "product_id", "kind", "occurred_at")
 _LINE = ("customer_id", "product_id", "quantity", "amount", "discount", "ordered_at", "ordered_on", "merchandise")
 
 
 @dataclass(frozen=True)
 class Shop:
-    """Everything that recommenders learn from, all days of it."""
+    """Everything that recommenders learn from, all days of it; of very many customers a sample (`CrowdSettings`)."""
 
     order_lines: pl.DataFrame
     products: pl.DataFrame
@@ -38,19 +39,33 @@ class Shop:
     """Customers who withdrew their consent: they are in no matrix and on no list."""
     withdrawn_on: dt.date | None
     """Day of the newest withdrawal: what was learned before it may have learned from who withdrew."""
+    last: dt.date | None
+    """The newest day with a purchase of anyone; None where nobody bought."""
+    sampled: bool
+    """Whether there are customers whose purchases are not in here."""
 
     @classmethod
     def read(cls, home: Home) -> Self:
         """As the lake holds it now."""
         consents = home.read("raw.consents")
-        lines = home.lake.scan("customer.order_lines").select("basket_id", "line", *_LINE).collect()
+        lines = home.lake.scan("customer.order_lines").select("basket_id", "line", *_LINE)
+        events = home.lake.scan("customer.events").select(*_EVENT)
+        goods = lines.filter(pl.col("merchandise") & pl.col("customer_id").is_not_null())
+        counted = goods.group_by("customer_id").agg(lines=pl.len().cast(pl.Int64)).collect(engine="streaming")
+        taught = teachers(counted.sort("customer_id"))
+        if taught is not None:
+            lines = lines.filter(pl.col("customer_id").is_in(taught.implode()))
+            events = events.filter(pl.col("customer_id").is_in(taught.implode()))
+        last = home.lake.scan("customer.order_lines").select(pl.col("ordered_on").max()).collect().item()
         return cls(
-            order_lines=lines,
+            order_lines=lines.collect(),
             products=home.read("customer.products"),
-            events=home.read("customer.events"),
+            events=events.collect(),
             weather=home.read("raw.weather"),
             withdrawn=withdrawn_customers(consents, home.read("identity.links")),
             withdrawn_on=newest_withdrawal(consents),
+            last=last,
+            sampled=taught is not None,
         )
 
     def before(self, cut: dt.date, min_customers: int, traits: pl.DataFrame | None = None) -> Interactions:

@@ -246,7 +246,6 @@ class AlsByBucket(Recommender):
             for bucket in sorted(self._trained)
         }
 
-
     def score(self, rows: Indices, context: Context = ANYTIME) -> Scores:
         """Predicted preference by the model of each row's bucket."""
         scores = np.full((len(rows), len(self.interactions_.products)), -np.inf, np.float32)

@@ -35,7 +35,9 @@ class Taste:
         self._kinds = int(kind.max(initial=0)) + 1
         self._price = np.log(np.maximum(price, 0.01))
         self._trend, self._part = self._sales(ledger)
-        self._usual: Floats | None = None
+        kept = kind[ledger.columns] >= 0
+        weight = np.exp2(-ledger.ages[kept] / HALF_LIFE_DAYS)
+        self._usual = np.bincount(kind[ledger.columns[kept]], weight, minlength=self._kinds)
         self._place(ledger)
 
     def of_others(self, ledger: Ledger) -> "Taste":
@@ -53,7 +55,7 @@ class Taste:
         last = groups.least(ages)
         gap = over(groups.most(ages) - last, self._days(rows, kind[columns], ages) - 1)
         distinct, new = self._products()
-        share, lift = self._shares(rows, kind[columns], weight)
+        share, lift = self._shares(rows, weight)
         paid = self._price[columns]
         self._nan: Columns = {
             "last age": last,
@@ -104,13 +106,11 @@ class Taste:
         new = found & (first <= 2 * RECENT)
         return np.bincount(at[found], minlength=number), np.bincount(at[new], minlength=number)
 
-    def _shares(self, rows: Ints, kinds: Ints, weight: Floats) -> tuple[Floats, Floats]:
+    def _shares(self, rows: Ints, weight: Floats) -> tuple[Floats, Floats]:
         """Each kind's share of what each customer buys, and that over its share of what all buy."""
         groups = self._groups
         owner, kind = np.divmod(groups.keys, self._kinds)
         share = over(groups.total(weight), np.bincount(rows, weight, minlength=self._ledger.customers)[owner])
-        if self._usual is None:
-            self._usual = np.bincount(kinds, weight, minlength=self._kinds)
         return share, over(share * self._usual.sum(), self._usual[kind])
 
     def _own_shares(self, count: Ints, decayed: Floats) -> Columns:
