@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cer_assets.erasure.loading import naming_columns, of_named, required_naming
 from cer_assets.erasure.suppression import Suppression
 from cer_assets.feeds import CONTRACTS, Drop, Feed, UnreadableDrop, contract_columns, required_columns
 from cer_assets.feeds.casts import NotCastable, cast
@@ -23,9 +24,6 @@ from cer_assets.feeds.csv_format import open_csv
 from cer_assets.feeds.ndjson_format import open_ndjson
 from cer_assets.feeds.parcel import Opened, Parcel, as_json
 from cer_assets.feeds.parquet_format import open_parquet
-
-NAMING = ("source", "source_id", "anonymous_id", "record_a", "record_b", "record_id")
-"""Columns that name a record or a visitor, in whatever contract."""
 
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _LINE_OF_NDJSON = re.compile(rb"[^\n]*\n|[^\n]+")
@@ -132,20 +130,15 @@ def _parcel(opened: Opened) -> Parcel:
 
 def _named(feed: Feed, parcel: Parcel, suppression: Suppression, timezone: str) -> pl.Series:
     """The request that each row with columns goes back to."""
-    contract = CONTRACTS[feed.contract]
-    naming = [column for column in NAMING if column in contract_columns(contract)]
-    if not naming or parcel.rows.is_empty():
+    names = naming_columns(feed)
+    if not names or parcel.rows.is_empty():
         return pl.repeat(None, parcel.rows.height, dtype=pl.String, eager=True).alias("request")
-    columns = {name: _as_text(parcel, name, timezone) for name in naming}
-    rows = parcel.rows.select(**columns)
-    found = suppression.of_rows(rows)
-    required = [name for name in naming if name in required_columns(contract)]
-    unnamed = pl.any_horizontal(pl.lit(value=False), *(pl.col(name).is_null() for name in required))
-    places = rows.with_row_index("at").filter(unnamed & found.is_null())["at"]
-    if places.is_empty():
-        return found
-    texts = as_json(parcel.rows[places]) if parcel.originals is None else parcel.originals[places]
-    return found.scatter(places, suppression.of_texts(texts))
+    rows = parcel.rows.select(**{name: _as_text(parcel, name, timezone) for name in names})
+    required = required_naming(feed)
+    if not required:
+        return suppression.of_rows(rows)
+    texts = as_json(parcel.rows) if parcel.originals is None else parcel.originals
+    return of_named(rows, required, texts, suppression)
 
 
 def _as_text(parcel: Parcel, column: str, timezone: str) -> pl.Expr:

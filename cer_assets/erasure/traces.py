@@ -5,7 +5,7 @@ sentence; pairs of `source` and `source_id`, and the delivered rows that rejects
 """
 
 import datetime as dt
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,7 +13,9 @@ import duckdb
 import polars as pl
 from sqlglot import exp
 
+from cer_assets.erasure.loading import of_rejects
 from cer_assets.erasure.suppression import CUSTOMER, RECORD, VISITOR, Suppression
+from cer_assets.feeds import Feed
 from cer_assets.lake import Lake, attach, clean_connection
 
 SCHEMA = "erasure"
@@ -57,12 +59,21 @@ def tables_of_people(lake: Lake) -> list[str]:
     return [table for table in lake.tables() if not table.startswith(f"{SCHEMA}.")]
 
 
-def naming(con: duckdb.DuckDBPyConnection, table: str, suppression: Suppression) -> Naming:
-    """The values by which rows of a table name somebody on the list."""
+def naming(con: duckdb.DuckDBPyConnection, table: str, suppression: Suppression, feeds: Mapping[str, Feed]) -> Naming:
+    """The values by which rows of a table name somebody on the list.
+
+    Args:
+        con: sees the table.
+        table: its name.
+        suppression: the list.
+        feeds: by which layouts delivered rows were written that rejects hold.
+    """
     columns = [name for name, kind in _columns(con, table).items() if kind == "VARCHAR"]
-    queries = [_values(table, name, suppression) for name in columns]
+    queries = [_values(table, name, suppression) for name in columns if name != _CONTENT]
     held = con.sql(" union all ".join(_sql(query) for query in queries)).pl() if queries else _HELD.to_frame()
-    told = pl.concat([_ids(held, suppression), _delivered(held, suppression), _visitors(held, suppression)])
+    told = pl.concat(
+        [_ids(held, suppression), _delivered(con, table, columns, suppression, feeds), _visitors(held, suppression)]
+    )
     told = told.unique(["column", "value"], keep="first", maintain_order=True)
     pairs = pl.DataFrame(schema={"source": pl.String, "source_id": pl.String, "request": pl.String})
     if {"source", "source_id"} <= set(columns):
@@ -108,7 +119,7 @@ def _values(table: str, column: str, suppression: Suppression) -> exp.Select:
     """The values of a column that may hold an id: `column`, `value`."""
     values = exp.select(exp.Literal.string(column).as_("column"), _column(column).as_("value"))
     values = values.distinct().from_(_relation(table))
-    if column in (_CONTENT, _VISITOR):
+    if column == _VISITOR:
         return values.where(_column(column).is_(exp.null()).not_())
     pattern = "|".join([_HEX, *(f"{_escaped(system)}:" for system in suppression.sources)])
     return values.where(exp.func("regexp_matches", _column(column), exp.Literal.string(pattern)))
@@ -116,7 +127,6 @@ def _values(table: str, column: str, suppression: Suppression) -> exp.Select:
 
 def _ids(held: pl.DataFrame, suppression: Suppression) -> pl.DataFrame:
     """The values that are an id on the list, or hold one: `column`, `value`, `request`."""
-    held = held.filter(pl.col("column") != _CONTENT)
     customers = _parts(held, rf"\b{_HEX}\b")
     records = _parts(held, r"""[^\s,;"'{}\[\]()<>]+:[^\s,;"'{}\[\]()<>]+""")
     told = [
@@ -127,10 +137,23 @@ def _ids(held: pl.DataFrame, suppression: Suppression) -> pl.DataFrame:
     return pl.concat(told).drop_nulls("request")
 
 
-def _delivered(held: pl.DataFrame, suppression: Suppression) -> pl.DataFrame:
+def _delivered(
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    columns: list[str],
+    suppression: Suppression,
+    feeds: Mapping[str, Feed],
+) -> pl.DataFrame:
     """The delivered rows in rejects that name somebody."""
-    rows = held.filter(pl.col("column") == _CONTENT)
-    return rows.with_columns(suppression.of_texts(rows["value"])).drop_nulls("request")
+    told = [pl.DataFrame(schema={"column": pl.String, "value": pl.String, "request": pl.String})]
+    if {"feed", "file", _CONTENT} <= set(columns):
+        query = exp.select(*[_column(name) for name in ("feed", "file", _CONTENT)]).distinct().from_(_relation(table))
+        rows = con.sql(_sql(query)).pl().drop_nulls(_CONTENT)
+        for (name,), part in rows.partition_by("feed", as_dict=True).items():
+            if str(name) in feeds:
+                found = part.with_columns(of_rejects(feeds[str(name)], part, suppression)).drop_nulls("request")
+                told.append(found.select(pl.lit(_CONTENT).alias("column"), value=_CONTENT, request="request"))
+    return pl.concat(told)
 
 
 def _visitors(held: pl.DataFrame, suppression: Suppression) -> pl.DataFrame:

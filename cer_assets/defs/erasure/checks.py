@@ -6,7 +6,7 @@ import polars as pl
 from cer_assets.defs.erasure.listed import LIST, kept_out_of, key, receipts, requests, suppression
 from cer_assets.defs.erasure.removal import spill
 from cer_assets.defs.io import table
-from cer_assets.defs.resources import Home
+from cer_assets.defs.resources import Home, feeds
 from cer_assets.erasure import KEY_VARIABLE, Keyed, NoKey
 from cer_assets.erasure.receipts import FILE, NOT_READ, TABLE, under_way
 from cer_assets.erasure.suppression import KEY
@@ -56,7 +56,7 @@ def nobody_erased_is_left(home: Home) -> dg.AssetCheckResult:
     left: list[str] = []
     if len(of):
         with engine(home.lake, str(spill(home))) as con:
-            left = [name for name in tables_of_people(home.lake) if naming(con, name, of)]
+            left = [name for name in tables_of_people(home.lake) if naming(con, name, of, feeds())]
     return dg.AssetCheckResult(
         passed=not left,
         description=f"still there in {', '.join(left)}: materialize erasure/suppressed" if left else None,

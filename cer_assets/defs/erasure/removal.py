@@ -82,7 +82,7 @@ def _found(home: Home, people: pl.DataFrame, of: Suppression) -> pl.DataFrame:
     files = pl.DataFrame(schema={"request": pl.String, "name": pl.String, "rows": pl.Int64})
     with engine(home.lake, str(spill(home))) as con:
         for table in tables_of_people(home.lake):
-            where = counted(con, table, naming(con, table, of))
+            where = counted(con, table, naming(con, table, of, feeds()))
             rows = where.group_by("request").agg(pl.col("rows").sum()).with_columns(name=pl.lit(table))
             told.append(lines(people, TABLE, rows))
             if "file" in where.columns:
@@ -130,7 +130,7 @@ def carry_out(home: Home) -> dict[str, int]:
 def _stand_in_raw(home: Home, of: Suppression) -> bool:
     with engine(home.lake, str(spill(home))) as con:
         return any(
-            naming(con, table, of)
+            naming(con, table, of, feeds())
             for table in tables_of_people(home.lake)
             if table.startswith("raw.") and table not in (REQUESTS, f"{REQUESTS}{REJECTS}")
         )
@@ -141,7 +141,7 @@ def _tables(home: Home, of: Suppression, figures: dict[str, int], tables: Sequen
     touched: set[str] = set()
     with engine(home.lake, str(spill(home))) as con:
         for table in tables:
-            found = naming(con, table, of)
+            found = naming(con, table, of, feeds())
             if found:
                 figures["rows taken out of tables"] += int(counted(con, table, found)["rows"].sum())
                 remove(con, home.lake, table, found)

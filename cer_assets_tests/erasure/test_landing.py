@@ -1,0 +1,117 @@
+import datetime as dt
+import gzip
+import io
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cer_assets.erasure import CannotLookInto, kept_out, lines_without_suppressed, without_suppressed
+from cer_assets.erasure.loading import of_rejects
+from cer_assets.feeds import Feed, list_drops, read_drops
+from cer_assets_tests.erasure.test_suppression import suppressing
+
+DAY = dt.date(2024, 1, 2)
+FIELDS = {"source_id": "NO", "surname": "NAME", "email": "MAIL"}
+OF = suppressing("crm:1")
+
+
+def people(**layout: object) -> Feed:
+    """A feed of customer records of the system crm."""
+    given = {"constants": {"source": "crm"}, "columns": FIELDS, **layout}
+    return Feed.model_validate(
+        {"feed": "people", "contract": "customer_record", "description": "People.", "delivers": "full"}
+        | {"owners": ["team:data"], "layouts": [given]}
+    )
+
+
+def cleaned(folder: Path, content: bytes, ending: str = "csv", feed: Feed | None = None) -> bytes:
+    """What is left of a file without record crm:1."""
+    feed = feed or people()
+    (folder / "people").mkdir(exist_ok=True)
+    (folder / "people" / f"{DAY}.{ending}").write_bytes(content)
+    (drop,) = list_drops(folder, "people")
+    found = without_suppressed(feed, drop, OF, "UTC")
+    return content if found is None else found.content
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_of_a_record_are_left_blank_and_every_other_byte_stays(tmp_path: Path, encoding: str, end: str) -> None:
+    rows = [
+        "NO;NAME;MAIL",
+        "2;Jürgen;b@x",
+        '1;"Ann',
+        ' of ""two"" lines";a@x',
+        "",
+        "3;Cid;c@x",
+        "1;Ann;",
+        ' 1 ;"Ann"; ',
+    ]
+    kept = ["NO;NAME;MAIL", "2;Jürgen;b@x", "", "", "", "3;Cid;c@x", "", ""]
+    feed = people(delimiter=";", encoding=encoding)
+    text, left = (end.join([*part, ""]) for part in (rows, kept))
+    assert cleaned(tmp_path, text.encode(encoding), feed=feed).decode(encoding) == left
+
+
+def test_rows_that_cannot_be_split_or_name_no_record_go_by_any_word_of_them(tmp_path: Path) -> None:
+    content = b'NO,NAME,MAIL\n1,Ann\n2,Bob\n"1,Ann\n3,C,c,c,1\n4,Dan,d@x\n'
+    assert cleaned(tmp_path, content) == b"NO,NAME,MAIL\n\n2,Bob\n\n\n4,Dan,d@x\n"
+
+
+def test_a_file_that_names_nobody_on_the_list_is_left_alone(tmp_path: Path) -> None:
+    content = b"NO,NAME,MAIL\r2,Bob,11\n10,Ann,1@x"
+    assert cleaned(tmp_path, content) == content
+
+
+def test_ndjson_lines_go_whether_they_are_sound_or_not(tmp_path: Path) -> None:
+    content = b'{"NO":1,"NAME":"Ann"}\r\n{"NO":"2"}\n{"NO":"1"\n[1]\n{"NO":"12","NAME":1}'
+    assert cleaned(tmp_path, content, "ndjson") == b'\n{"NO":"2"}\n\n\n{"NO":"12","NAME":1}'
+
+
+def test_packed_files_are_packed_again(tmp_path: Path) -> None:
+    content = gzip.compress(b"NO,NAME,MAIL\n1,Ann,\n2,Bob,\n")
+    assert gzip.decompress(cleaned(tmp_path, content, "csv.gz")) == b"NO,NAME,MAIL\n\n2,Bob,\n"
+
+
+def test_parquet_rows_close_up_and_keep_their_types(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"NO": [1, 2, 11], "NAME": ["Ann", "Bob", None], "x": [dt.date(2024, 1, 1)] * 3})
+    buffer = io.BytesIO()
+    rows.write_parquet(buffer)
+    left = pl.read_parquet(cleaned(tmp_path, buffer.getvalue(), "parquet"))
+    assert left.equals(rows[1:]) and left.schema == rows.schema
+
+
+def test_a_text_that_is_no_drop_loses_its_lines_and_what_is_no_text_is_told() -> None:
+    found = lines_without_suppressed("people/notes.txt", b"call crm:1 back\nand Bob\n", OF)
+    assert found is not None and found.content == b"\nand Bob\n" and found.rows == {"crm:1": 1}
+    with pytest.raises(CannotLookInto, match=r"notes\.zip"):
+        lines_without_suppressed("people/notes.zip", b"PK\0\1", OF)
+
+
+_VALUE = st.sampled_from(["1", "2", "11", "Ann", 'say "1"', "a\nb", " 1", "", "1;2", "ü"])
+
+
+@settings(deadline=None, max_examples=40)
+@given(rows=st.lists(st.tuples(_VALUE, _VALUE, _VALUE), max_size=8), torn=st.integers(0, 200))
+def test_what_is_left_reads_as_the_file_did_without_those_rows(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]], torn: int
+) -> None:
+    """Of a file cut anywhere, the rows and rejects of everybody else are the same, on the same lines."""
+    folder, feed = tmp_path_factory.mktemp("landing"), people()
+    content = pl.DataFrame(rows, schema=dict.fromkeys(FIELDS.values(), pl.String), orient="row").write_csv().encode()
+    content = content[: max(len(content) - torn, len(b"NO,NAME,MAIL\n"))] if torn > 100 else content
+    (folder / "people").mkdir()
+    path = folder / "people" / f"{DAY}.csv"
+    path.write_bytes(content)
+    before = kept_out(feed, read_drops(feed, list_drops(folder, "people"), "UTC"), OF)
+    path.write_bytes(cleaned(folder, content))
+    after = read_drops(feed, list_drops(folder, "people"), "UTC")
+
+    assert of_rejects(feed, after.rejects, OF).is_null().all()
+    assert OF.of_rows(after.accepted).is_null().all()
+    assert after.accepted.equals(before.accepted)
+    assert before.files.select(pl.col("delivered") - pl.col("suppressed")).item() >= after.files["delivered"].item()
+    assert after.files.select((pl.col("delivered") == pl.col("accepted") + pl.col("rejected")).all()).item()
