@@ -9,15 +9,16 @@ import dagster as dg
 import polars as pl
 
 from cer_assets.defs.io import reads_itself
+from cer_assets.defs.purposes import PERSONALISATION, withdrawn, withdrawn_on
 from cer_assets.defs.resources import Home
-from cer_assets.recommend import Interactions, Sources, teachers, withdrawn_customers
+from cer_assets.recommend import Interactions, Sources, teachers
 
 DAY = dt.timedelta(days=1)
 TABLES = (
     "customer/order_lines",
     "customer/products",
     "customer/events",
-    "raw/consents",
+    "customer/consents",
     "raw/weather",
     "identity/links",
 )
@@ -38,7 +39,7 @@ class Shop:
     withdrawn: pl.Series
     """Customers who withdrew their consent: they are in no matrix and on no list."""
     withdrawn_on: dt.date | None
-    """Day of the newest withdrawal: what was learned before it may have learned from who withdrew."""
+    """Day of the newest withdrawal of that consent: what was learned before it may have learned from who withdrew."""
     last: dt.date | None
     """The newest day with a purchase of anyone; None where nobody bought."""
     sampled: bool
@@ -47,7 +48,6 @@ class Shop:
     @classmethod
     def read(cls, home: Home) -> Self:
         """As the lake holds it now."""
-        consents = home.read("raw.consents")
         lines = home.lake.scan("customer.order_lines").select("basket_id", "line", *_LINE)
         events = home.lake.scan("customer.events").select(*_EVENT)
         goods = lines.filter(pl.col("merchandise") & pl.col("customer_id").is_not_null())
@@ -62,8 +62,8 @@ class Shop:
             products=home.read("customer.products"),
             events=events.collect(),
             weather=home.read("raw.weather"),
-            withdrawn=withdrawn_customers(consents, home.read("identity.links")),
-            withdrawn_on=newest_withdrawal(consents),
+            withdrawn=withdrawn(home, PERSONALISATION),
+            withdrawn_on=withdrawn_on(home, PERSONALISATION),
             last=last,
             sampled=taught is not None,
         )
@@ -82,12 +82,6 @@ class Shop:
             weather=self.weather,
             withdrawn=self.withdrawn,
         )
-
-
-def newest_withdrawal(consents: pl.DataFrame) -> dt.date | None:
-    """The day on which a consent was last withdrawn."""
-    moment = consents.filter(~pl.col("granted"))["at"].max()
-    return moment.date() if isinstance(moment, dt.datetime) else None
 
 
 def morning_after(day: object) -> dt.date:

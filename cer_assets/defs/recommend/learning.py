@@ -23,7 +23,8 @@ from cer_assets.defs.io import (
 )
 from cer_assets.defs.partitions import EVERYONE, audiences
 from cer_assets.defs.provenance import CODE_VERSION, latest, tag
-from cer_assets.defs.recommend.inputs import DAY, READS, TABLES, Shop, morning_after, newest_withdrawal
+from cer_assets.defs.purposes import PERSONALISATION, withdrawn_on
+from cer_assets.defs.recommend.inputs import DAY, READS, TABLES, Shop, morning_after
 from cer_assets.defs.resources import Home
 from cer_assets.recommend import EVALUATION, Als, Recommender, trained_families
 from cer_assets.recommend.backtest import CHAMPION, Backtest, BacktestSettings, challenge, rolling_backtest
@@ -85,11 +86,11 @@ def als(context: dg.AssetExecutionContext, config: AlsTraining, home: Home) -> d
     """
     newest = _newest_day(home, "value.buckets")
     cut = morning_after(newest["as_of"].max())
-    withdrawn_on = newest_withdrawal(home.read("raw.consents"))
+    since = withdrawn_on(home, PERSONALISATION)
     due = [
         name
         for name in context.partition_keys
-        if not _als_stands(context, home, name, cut, config.every_days, withdrawn_on)
+        if not _als_stands(context, home, name, cut, config.every_days, since)
     ]
     kept = {
         name: Als.from_files(home.models.load(_als_name(name))) for name in context.partition_keys if name not in due
