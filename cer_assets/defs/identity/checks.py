@@ -72,12 +72,62 @@ def guards(
         )
 
 
+_CHURN = """
+with ran as (
+    select
+        run,
+        min(links_version) as links_version,
+        count(*) filter (where event in ('merge', 'split', 'move')) as moved
+    from identity.history
+    group by run
+),
+earlier as (
+    select moved from ran where links_version >= 0 and run <> (select max_by(run, links_version) from ran)
+    order by links_version desc limit $runs
+),
+usual as (select median(moved) as moved, count(*) as runs from earlier),
+newest as (select moved from ran where links_version = $links_version - 1 and links_version >= 0),
+records as (select greatest(count(*), 1) as records from identity.links)
+select
+    coalesce((select moved from newest), 0) / records as share,
+    case when usual.runs < $few then $at_first else greatest($at_least, $times * usual.moved / records) end as bound,
+    usual.runs
+from usual, records
+"""
+_CHURN_BOUNDS = {"runs": 20, "few": 5, "at_first": 0.05, "times": 3, "at_least": 0.01}
+"""Beside three times the median of the last twenty runs that moved an id; a hundredth of the records is always allowed,
+and a twentieth while fewer than five such runs are known."""
+
+
+@dg.asset_check(
+    asset=_LINKS,
+    name="id_churn",
+    description="The newest run merged, split or moved no more customers, as a share of records, than three times what"
+    " runs before it did (a hundredth at least, a twentieth while there are few): more is a changed source, or a model"
+    " gone astray.",
+    additional_deps=[["identity", "history"]],
+)
+def id_churn(home: Home, engine: Engine) -> dg.AssetCheckResult:
+    """Ids that move by the hundred are noticed, though every guard may let them pass."""
+    version = home.lake.version("identity.links")
+    with engine.over(["identity.history", "identity.links"]) as con:
+        ((share, bound, runs),) = con.execute(_CHURN, _CHURN_BOUNDS | {"links_version": version}).fetchall()
+    passed = share <= bound
+    return dg.AssetCheckResult(
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=None if passed else f"{share:.1%} of the records changed customers, expected at most {bound:.1%}",
+        metadata={"share of records": float(share), "at most": float(bound), "runs compared with": runs},
+    )
+
+
 @dg.definitions
 def checks() -> dg.Definitions:
     """Guards of the links; the blocking ones keep purchases from being put under wrong people."""
     return dg.Definitions(
         asset_checks=[
             guards,
+            id_churn,
             bounded(
                 "identity/records",
                 "record_once",
