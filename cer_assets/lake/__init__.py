@@ -9,6 +9,7 @@ from cer_assets.lake.models import ModelStore
 from cer_assets.lake.snapshot import Snapshot, build_warehouse, read_snapshot, take_snapshot
 from cer_assets.lake.sql import SqlFile, column_lineage, read_sql_file, sql_files, tables_read
 from cer_assets.lake.tables import Lake, MissingTable, Published, stretches
+from cer_assets.lake.vacuum import Vacuumed
 
 __all__ = [
     "Lake",
@@ -17,6 +18,7 @@ __all__ = [
     "Published",
     "Snapshot",
     "SqlFile",
+    "Vacuumed",
     "attach",
     "build_warehouse",
     "clean_connection",

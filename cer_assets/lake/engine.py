@@ -51,7 +51,7 @@ def view_over(lake: Lake, table: str, version: int | None = None) -> exp.Expr:
     opened = lake.open(table, version)
     schema, name = table.split(".")
     fields = [(field.name, _duckdb_type(str(field.type.type))) for field in opened.schema().fields]
-    files = [f"{lake.root.rstrip('/')}/{file}" for file in lake.files(opened, table)]
+    files = lake.files(table, opened.version())
     if files:
         partitions = opened.metadata().partition_columns
         source: exp.Expr = exp.select(

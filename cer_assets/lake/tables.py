@@ -4,7 +4,7 @@ import datetime as dt
 import itertools
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import unquote
@@ -20,6 +20,7 @@ from cer_assets.lake.content import Sums, hash_of
 from cer_assets.lake.held import SUMS, held_sums, sums_text
 from cer_assets.lake.staging import FrameRows, Key, Parameters, Rows, query_rows, storable
 from cer_assets.lake.store import Store
+from cer_assets.lake.vacuum import GRACE, Vacuumed, files_of, holds, vacuum
 from cer_assets.lake.writing import discard, write_files
 
 CONTENT = "cer.content"
@@ -98,10 +99,39 @@ class Lake:
             raise MissingTable(f"{table} has not been built yet: nothing lies at {self.uri(table)}")
         return DeltaTable(self.uri(table), version=version)
 
-    def files(self, opened: DeltaTable, table: str) -> list[str]:
-        """The files of one version of a table, in order, relative to the root."""
-        named = pl.DataFrame(opened.get_add_actions(flatten=True))["path"]
-        return sorted(f"{_folder(table)}/{unquote(path)}" for path in named)
+    def holds(self, table: str, version: int) -> bool:
+        """Whether a version can still be read."""
+        return self.exists(table) and holds(self.store, folder_of(table), version)
+
+    def nearest(self, table: str, version: int) -> int:
+        """The version, or the oldest after it that is still held where it was vacuumed.
+
+        Raises:
+            MissingTable: nothing was published under this name.
+        """
+        current = self.open(table).version()
+        return next((v for v in range(version, current) if self.holds(table, v)), current)
+
+    def files(self, table: str, version: int | None = None) -> list[str]:
+        """Where the files of one version of a table lie, in order: paths in a folder, or addresses."""
+        return [f"{self.uri(table)}/{path}" for path in files_of(self.open(table, version))]
+
+    def vacuum(self, table: str, keep_versions: Collection[int], *, grace: dt.timedelta = GRACE) -> Vacuumed:
+        """Remove the data files that neither the current version nor a kept one names, and the log before the oldest.
+
+        No version is made by it. Whatever it is killed at, every kept version can be read, and another call removes
+        the rest.
+
+        Args:
+            table: `schema.table`.
+            keep_versions: the versions that are still read; those that are gone already are none.
+            grace: what is younger stays. None at all (`timedelta(0)`) asks that nobody else writes or opens the table.
+
+        Raises:
+            MissingTable: nothing was published under this name.
+        """
+        self.open(table)
+        return vacuum(self.store, folder_of(table), keep_versions, grace)
 
     def scan(self, table: str, version: int | None = None) -> pl.LazyFrame:
         """The table's rows, lazily, in no promised order.
@@ -207,7 +237,7 @@ class Lake:
         """Put the rows in the place of all there was, columns and layout included, in one commit."""
         before = -1 if opened is None else opened.version()
         written = write_files(
-            self.store, _folder(handed.table), rows.stream(handed.partition_by, None), handed.partition_by
+            self.store, folder_of(handed.table), rows.stream(handed.partition_by, None), handed.partition_by
         )
         try:
             create_table_with_add_actions(
@@ -220,7 +250,7 @@ class Lake:
                 commit_properties=_said(handed, handed.sums, before),
             )
         except BaseException as error:
-            discard(self.store, _folder(handed.table), written.files)
+            discard(self.store, folder_of(handed.table), written.files)
             if opened is None and self.exists(handed.table):
                 raise CommitFailedError(f"{handed.table} was made by another meanwhile") from error
             raise
@@ -233,7 +263,7 @@ class Lake:
         kept = {key: sums for key, sums in held.items() if key not in set(keys)}
         stream = rows.stream(handed.partition_by, keys)
         held_as = pa.schema(opened.schema().to_arrow())
-        written = write_files(self.store, _folder(handed.table), stream, handed.partition_by, held_as)
+        written = write_files(self.store, folder_of(handed.table), stream, handed.partition_by, held_as)
         moved = {key: sums for key, sums in handed.sums.items() if key in set(keys)}
         names = {str(key) for key in keys}
         try:
@@ -246,7 +276,7 @@ class Lake:
                 commit_properties=_said(handed, {**kept, **moved}, before),
             )
         except BaseException:
-            discard(self.store, _folder(handed.table), written.files)
+            discard(self.store, folder_of(handed.table), written.files)
             raise
 
     def _published(self, handed: "Handed", *, changed: bool) -> Published:
@@ -335,7 +365,8 @@ def _merged(opened: DeltaTable, schema: Any) -> Schema:
     return Schema([*held, *(field for field in Schema.from_arrow(schema).fields if field.name not in names)])
 
 
-def _folder(table: str) -> str:
+def folder_of(table: str) -> str:
+    """Where a table lies under the root."""
     return table.replace(".", "/")
 
 

@@ -101,6 +101,7 @@ def test_no_value_stands_in_a_log(lake: Lake) -> None:
         lake.publish("identity.records", rows, partition_by="day")
         lake.publish("identity.customers", rows)
     lake.open("identity.records").delete("email like '%0@%'")
+    lake.vacuum("identity.records", [3])
     for file in Path(lake.root).rglob("_delta_log/*"):
         assert b"planted" not in file.read_bytes(), file
     assert any(Path(lake.root).rglob("_delta_log/*.checkpoint.parquet"))
