@@ -43,7 +43,35 @@ def attach(
         if absent is not None and table in absent and not lake.exists(table):
             _attach_empty(con, absent[table], schema, name)
             continue
-        con.execute(_statement(view_over(lake, table)))
+        if lake.store.remote:
+            _attach_remote(con, lake, table, schema, name)
+        else:
+            con.execute(_statement(view_over(lake, table)))
+
+
+def _attach_remote(
+    con: duckdb.DuckDBPyConnection, lake: Lake, table: str, schema: str, name: str, version: int | None = None
+) -> None:
+    """A view over the table's Arrow dataset: DuckDB itself reads `s3://` by an extension that is a download.
+
+    DuckDB hands columns and filters on to the dataset, which opens no file of a partition that is not asked for.
+    """
+    data = lake.open(table, version).to_pyarrow_dataset()
+    con.register(f"{schema}__{name}", data)
+    source = exp.select("*").from_(exp.table_(_identifier(f"{schema}__{name}")))
+    view = exp.table_(_identifier(name), db=_identifier(schema))
+    con.execute(_statement(exp.Create(this=view, kind="view", replace=True, expression=source)))
+
+
+def copy_table(con: duckdb.DuckDBPyConnection, lake: Lake, table: str, version: int) -> None:
+    """Copy the rows of one version of a table into the database that a connection has open, batch by batch."""
+    schema, name = table.split(".")
+    data = lake.open(table, version).to_pyarrow_dataset()
+    con.register("rows_to_copy", data)
+    target = exp.table_(_identifier(name), db=_identifier(schema))
+    rows = exp.select("*").from_(exp.table_("rows_to_copy"))
+    con.execute(_statement(exp.Create(this=target, kind="table", replace=True, expression=rows)))
+    con.unregister("rows_to_copy")
 
 
 def view_over(lake: Lake, table: str, version: int | None = None) -> exp.Expr:

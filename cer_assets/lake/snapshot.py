@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 from sqlglot import exp
 
-from cer_assets.lake.engine import view_over
+from cer_assets.lake.engine import copy_table, view_over
 from cer_assets.lake.files import staged_for, write_atomically
 from cer_assets.lake.tables import Lake
 
@@ -54,7 +54,8 @@ def read_snapshot(folder: Path) -> Snapshot:
 def build_warehouse(lake: Lake, snapshot: Snapshot, path: Path) -> None:
     """Write a DuckDB file with a view per table beside `path`, then put it in its place.
 
-    Whoever has the old file open goes on reading the old snapshot.
+    Whoever has the old file open goes on reading the old snapshot. Where the lake lies on `s3://`, which DuckDB reads
+    by an extension only, the file holds the tables' rows instead of views.
     """
     staged = staged_for(path)
     with duckdb.connect(staged) as con:
@@ -62,5 +63,8 @@ def build_warehouse(lake: Lake, snapshot: Snapshot, path: Path) -> None:
             schema = exp.to_identifier(table.split(".")[0], quoted=True)
             create = exp.Create(this=schema, kind="schema", exists=True)
             con.execute(create.sql(dialect="duckdb"))
-            con.execute(view_over(lake, table, version).sql(dialect="duckdb"))
+            if lake.store.remote:
+                copy_table(con, lake, table, version)
+            else:
+                con.execute(view_over(lake, table, version).sql(dialect="duckdb"))
     staged.replace(path)

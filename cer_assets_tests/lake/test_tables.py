@@ -2,7 +2,6 @@
 
 import datetime as dt
 import itertools
-from pathlib import Path
 
 import duckdb
 import polars as pl
@@ -13,6 +12,12 @@ from hypothesis import strategies as st
 
 from cer_assets.lake import Lake, MissingTable, attach, stretches
 from cer_assets_tests.lake.conftest import day
+
+
+@pytest.fixture
+def lake(either_lake: Lake) -> Lake:
+    """Every law holds in a folder and on `s3://`."""
+    return either_lake
 
 
 def test_days_of_one_run_appear_in_one_version(lake: Lake, two_days: pl.DataFrame) -> None:
@@ -87,24 +92,24 @@ def test_a_table_that_another_writer_began_goes_on_and_its_log_forgets_values(la
     write_deltalake(lake.uri("raw.x"), rows, partition_by=["feed"])
     more = rows.tail(1).with_columns(at=dt.datetime(2017, 1, 1))
     lake.publish("raw.x", more, partition_by="feed", keys=["o'hara"])
-    newest = max(Path(lake.uri("raw.x"), "_delta_log").glob("*.json"))
-    assert "planted" not in newest.read_text()
-    assert newest.read_text().count("numRecords") == 2
+    newest = lake.store.read(f"raw/x/_delta_log/{lake.version('raw.x'):020}.json")
+    assert b"planted" not in newest
+    assert newest.count(b"numRecords") == 2
     held = lake.scan("raw.x").sort("feed").collect()
     assert held["name"].to_list() == ["planted-one", "planted-two"]
     assert held["at"].to_list() == [None, dt.datetime(2017, 1, 1)]
 
 
 def test_no_value_stands_in_a_log(lake: Lake) -> None:
-    for turn in range(12):
+    for turn in range(4):
         rows = pl.DataFrame({"day": [day(0), day(1)], "email": ["planted@example.org", f"planted{turn}@example.org"]})
         lake.publish("identity.records", rows, partition_by="day")
         lake.publish("identity.customers", rows)
     lake.open("identity.records").delete("email like '%0@%'")
-    lake.vacuum("identity.records", [3])
-    for file in Path(lake.root).rglob("_delta_log/*"):
-        assert b"planted" not in file.read_bytes(), file
-    assert any(Path(lake.root).rglob("_delta_log/*.checkpoint.parquet"))
+    lake.vacuum("identity.records", [2], grace=dt.timedelta(0))
+    logs = [file for file in lake.store.files("identity") if "_delta_log" in file]
+    assert not [file for file in logs if b"planted" in lake.store.read(f"identity/{file}")]
+    assert any(file.endswith(".checkpoint.parquet") for file in logs)
 
 
 def test_a_former_version_can_still_be_read(lake: Lake, two_days: pl.DataFrame) -> None:
