@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
-from cer_assets.defs.plan import Step
+from cer_assets.defs.plan import LOAD, Step
 from cer_assets.defs.processes import UNDER_WAY
 
 STEP = "cer/step"
 """Run tag: the fingerprint of the step that the run is for."""
+OF = "cer/of"
+"""Run tag of a load: the table that it is of."""
 MOST_KILLED = 3
 """So often a step is asked for again whose run was killed: one that brings its own process down must not do so for
 ever."""
@@ -30,8 +32,14 @@ def request(step: Step, attempt: int | str = 0) -> dg.RunRequest:
         run_key=f"{step.key}-{attempt}" if attempt else step.key,
         job_name=step.job,
         asset_selection=list(step.assets),
-        tags=step.tags | {STEP: step.fingerprint},
+        tags=tags_of(step),
     )
+
+
+def tags_of(step: Step) -> dict[str, str]:
+    """The tags of a step's run: its stretch of partitions, and by what it is found again."""
+    of = {OF: step.assets[0].to_user_string()} if step.job == LOAD else {}
+    return step.tags | {STEP: step.fingerprint} | of
 
 
 def attempts(instance: dg.DagsterInstance, steps: Iterable[Step]) -> Mapping[str, Sequence[dg.RunRecord]]:

@@ -4,7 +4,15 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol, cast, overload
 
-from dagster import AssetCheckKey, AssetKey, AssetRecordsFilter, DagsterInstance, EventLogEntry, PartitionsDefinition
+from dagster import (
+    AssetCheckKey,
+    AssetKey,
+    AssetRecordsFilter,
+    DagsterInstance,
+    EventLogEntry,
+    FreshnessPolicy,
+    PartitionsDefinition,
+)
 
 from cer_assets.defs.partitions import days
 from cer_assets.defs.resources import Home
@@ -39,6 +47,11 @@ class Node(Protocol):
     @property
     def metadata(self) -> Mapping[str, object]:
         """What its definition says."""
+        ...
+
+    @property
+    def freshness_policy(self) -> FreshnessPolicy | None:
+        """By when it must be new."""
         ...
 
     @property

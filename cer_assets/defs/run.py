@@ -19,7 +19,7 @@ from typing import cast
 import dagster as dg
 from sqlalchemy import Engine, event
 
-from cer_assets.defs.again import STEP
+from cer_assets.defs.again import tags_of
 from cer_assets.defs.automation import job_assets
 from cer_assets.defs.discretion import discreet, hint
 from cer_assets.defs.erasure.automation import JOB as ERASURE
@@ -174,7 +174,7 @@ def _execute(definitions: dg.Definitions, instance: dg.DagsterInstance, step: St
         run_id=run_id,
         instance=instance,
         asset_selection=list(step.assets),
-        tags=step.tags | Process.this(run_id).tag | {STEP: step.fingerprint},
+        tags=tags_of(step) | Process.this(run_id).tag,
         run_config=_QUIET,
         raise_on_error=False,
     )

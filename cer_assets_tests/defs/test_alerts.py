@@ -1,0 +1,148 @@
+"""What is wrong in an instance, as the sensor finds it."""
+
+import datetime as dt
+import json
+import time
+from typing import cast
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+
+from cer_assets.alerts import Alert
+from cer_assets.defs.again import tags_of
+from cer_assets.defs.alerts import wrong_now
+from cer_assets.defs.plan import due_loads
+from cer_assets.defs.provenance import Graph
+from cer_assets.defs.resources import Home
+from cer_assets_tests.defs.test_automation import HEADER, drop, load
+
+DAY = dt.date(2017, 1, 1)
+
+
+def wrong(
+    project: dg.Definitions, instance: dg.DagsterInstance, home: Home, landing: str | None = None
+) -> dict[str, Alert]:
+    """What is wrong now, by its key."""
+    graph, now = cast("Graph", project.resolve_asset_graph()), dt.datetime.now(dt.UTC)
+    return {alert.key: alert for alert in wrong_now(instance, graph, home, ["customers"], now, landing)}
+
+
+def test_a_check_that_fails_is_told_until_it_passes_and_its_run_is_not_told_beside_it(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CER_UI_URL", "https://ui.shop.example/")
+    drop(empty_home, DAY).write_text(f"{HEADER}\nb1,1,crm,Wilhelmina,p1,one,2.50,0,s1,never\n")
+    (step,) = due_loads(empty_home)
+    failed = load(project, instance, empty_home, step)
+    (alert,) = wrong(project, instance, empty_home).values()
+    assert alert.where == "raw/transactions:little_rejected"
+    assert "2017-01-01: 1 rows rejected" in alert.what
+    assert "Wilhelmina" not in alert.what
+    assert alert.severity == "error"
+    assert alert.link == f"https://ui.shop.example/runs/{failed.run_id}"
+    drop(empty_home, DAY)
+    (step,) = due_loads(empty_home)
+    assert load(project, instance, empty_home, step).success
+    assert wrong(project, instance, empty_home) == {}
+
+
+@dg.op
+def breaks() -> None:
+    raise ValueError("Wilhelmina Featherstonehaugh is no number")
+
+
+@dg.op
+def holds() -> None: ...
+
+
+def test_a_run_that_failed_is_told_by_its_step_until_one_of_its_job_succeeds(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home
+) -> None:
+    for op, said in ((breaks, "step breaks failed: "), (holds, None)):
+        job = dg.GraphDefinition(name="customers", node_defs=[op]).to_job()
+        job.execute_in_process(instance=instance, raise_on_error=False)
+        found = wrong(project, instance, empty_home)
+        assert (found["run customers"].what.startswith(said) if found else None) == (True if said else None)
+
+
+def test_words_of_an_error_are_left_out_where_they_may_be_a_library_s(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for errors in ("whole", "discreet"):
+        monkeypatch.setenv("CER_ERRORS", errors)
+        job = dg.GraphDefinition(name="customers", node_defs=[breaks]).to_job()
+        job.execute_in_process(instance=instance, raise_on_error=False)
+        (alert,) = wrong(project, instance, empty_home).values()
+        assert "Featherstonehaugh" not in alert.what
+        assert "ValueError" in alert.what
+
+
+def test_a_load_of_one_feed_that_succeeds_does_not_hide_that_of_another(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home
+) -> None:
+    drop(empty_home, DAY)
+    path = empty_home.landing / "consents" / f"{DAY}.csv"
+    path.parent.mkdir()
+    path.write_text(f"source,source_id,purpose,granted,at\ncrm,1,email,true,{DAY}T10:00:00\n")
+    consents, purchases = due_loads(empty_home)
+    job = dg.GraphDefinition(name="load", node_defs=[holds]).to_job()
+    instance.report_run_failed(instance.create_run_for_job(job, tags=tags_of(purchases)))
+    job.execute_in_process(instance=instance, tags=tags_of(consents))
+    (alert,) = wrong(project, instance, empty_home).values()
+    assert alert.where == "load of transactions"
+    assert "its process is gone" in alert.what
+
+
+def test_a_table_that_is_not_new_in_time_is_overdue(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home
+) -> None:
+    since = time.time() - 3600
+    for key, state in (("recommendations", FreshnessState.FAIL), ("outcomes", FreshnessState.PASS)):
+        change = FreshnessStateChange(
+            key=dg.AssetKey(["recommend", key]),
+            new_state=state,
+            previous_state=FreshnessState.UNKNOWN,
+            state_change_timestamp=since,
+        )
+        instance._report_runless_asset_event(change)  # as the daemon does
+    (alert,) = wrong(project, instance, empty_home).values()
+    assert alert.where == "recommend/recommendations"
+    assert alert.since.timestamp() == pytest.approx(since, abs=1)
+
+
+def test_a_file_that_goes_on_growing_and_files_that_no_feed_reads_are_told_without_their_names(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home
+) -> None:
+    folder = empty_home.landing / "transactions"
+    folder.mkdir(parents=True)
+    (folder / "ada.lovelace.xlsx").write_text("x")
+    (empty_home.landing / "transaktions").mkdir()
+    now = time.time()
+    cursor = json.dumps({"moving": {f"transactions/{DAY}.ada.csv": ["mark", now - 7200, now - 5]}})
+    found = wrong(project, instance, empty_home, landing=cursor)
+    assert {(alert.where, alert.severity) for alert in found.values()} == {
+        ("landing zone", "warning"),
+        ("landing zone: transactions", "warning"),
+    }
+    said = " ".join(alert.what for alert in found.values())
+    assert "a file of 2017-01-01 goes on growing" in said
+    assert "ada" not in said
+
+
+def test_nothing_is_wrong_in_an_empty_home(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home
+) -> None:
+    assert wrong(project, instance, empty_home) == {}
+
+
+def test_every_table_that_people_look_at_says_by_when_it_must_be_new(project: dg.Definitions) -> None:
+    graph = project.resolve_asset_graph()
+    told = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).freshness_policy}
+    looked_at = {
+        *("identity/customers", "identity/links", "customer/orders", "value/rfm", "value/clv", "value/buckets"),
+        *("segment/behaviour", "segment/preference", "segment/profiles", "predict/churn", "predict/purchase"),
+        *("predict/response", "recommend/recommendations", "insight/report", "insight/snapshot", "raw/transactions"),
+    }
+    assert looked_at <= told
+    assert not {"identity/model", "raw/transactions_rejects", "raw/weather", "value/clv_model"} & told
