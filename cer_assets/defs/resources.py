@@ -15,7 +15,7 @@ from dagster_duckdb import DuckDBResource
 from upath import UPath
 
 from cer_assets.defs.processes import say_who_executes
-from cer_assets.feeds import CONTRACTS, Feed, catalogue, landing_zone, polars_schema
+from cer_assets.feeds import CONTRACTS, MOST_BYTES, Feed, catalogue, landing_zone, polars_schema
 from cer_assets.lake import Lake, ModelStore, attach, clean_connection, read_snapshot
 
 LEDGER = "raw.deliveries"
@@ -66,6 +66,11 @@ def daily_at() -> dt.time:
 def country() -> str:
     """`CER_COUNTRY`: whose way of writing telephone numbers is meant where a number does not say."""
     return os.environ.get("CER_COUNTRY", "US")
+
+
+def drop_bytes() -> int:
+    """`CER_DROP_MB`: what a file of the landing zone may hold once unpacked; reading takes fifteen times as much."""
+    return int(os.environ.get("CER_DROP_MB", MOST_BYTES // 1_000_000)) * 1_000_000
 
 
 def sensor_seconds() -> int:

@@ -21,7 +21,7 @@ from cer_assets.erasure.suppression import Suppression
 from cer_assets.feeds import CONTRACTS, Drop, Feed, UnreadableDrop, contract_columns, required_columns
 from cer_assets.feeds.casts import NotCastable, cast
 from cer_assets.feeds.csv_format import open_csv
-from cer_assets.feeds.ndjson_format import open_ndjson
+from cer_assets.feeds.ndjson_format import open_ndjson, take_to_lines
 from cer_assets.feeds.parcel import Opened, Parcel, as_json
 from cer_assets.feeds.parquet_format import open_parquet
 
@@ -112,7 +112,7 @@ def _opened(feed: Feed, drop: Drop, content: bytes) -> Opened | None:
     if layout is None:
         return None
     names = {c: layout.delivered_name(c) for c in contract_columns(contract) if c not in layout.constants}
-    return Opened(drop, layout, names, frozenset(required_columns(contract)), content)
+    return Opened(drop, layout, names, frozenset(required_columns(contract)), content, MOST_BYTES)
 
 
 def _parcel(opened: Opened) -> Parcel:
@@ -120,10 +120,8 @@ def _parcel(opened: Opened) -> Parcel:
         case "parquet":
             return open_parquet(opened)
         case "ndjson":
-            found = next(iter(open_ndjson([opened])))
-            if isinstance(found, UnreadableDrop):
-                raise found
-            return found
+            (parcel,) = open_ndjson([take_to_lines(opened)])
+            return parcel
         case _:
             return open_csv(opened)
 

@@ -21,11 +21,12 @@ from cer_assets.feeds.landing import (
     write,
 )
 from cer_assets.feeds.parcel import UnreadableDrop
-from cer_assets.feeds.read import FILES, Delivery, newest, read_drops
+from cer_assets.feeds.read import FILES, MOST_BYTES, Delivery, newest, read_drops
 
 __all__ = [
     "CONTRACTS",
     "FILES",
+    "MOST_BYTES",
     "Delivery",
     "Drop",
     "Feed",

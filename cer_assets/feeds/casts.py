@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from cer_assets.feeds.catalogue import Layout
+from cer_assets.feeds.moments import in_calendar
 from cer_assets.feeds.parcel import JSON_CELL
 
 _ISO_MOMENT = (
@@ -94,6 +95,7 @@ def _given(delivered: pl.Expr, found: pl.DataType, layout: Layout) -> pl.Expr:
 
 
 def _convert(given: pl.Expr, found: pl.DataType, wanted: pl.DataType, layout: Layout, timezone: str) -> pl.Expr:
+    given = in_calendar(given, found)
     match wanted:
         case pl.String():
             return _to_string(given, found)
@@ -106,7 +108,7 @@ def _convert(given: pl.Expr, found: pl.DataType, wanted: pl.DataType, layout: La
         case pl.Boolean():
             return _to_boolean(given, found)
         case pl.Date():
-            return _to_date(given, found, layout, timezone)
+            return in_calendar(_to_date(given, found, layout, timezone), wanted)
         case pl.Datetime():
             return _to_moment(given, found, layout, timezone)
         case _:

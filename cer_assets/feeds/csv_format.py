@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, compress, islice
@@ -15,7 +16,8 @@ import polars as pl
 from cer_assets.feeds.parcel import BROKEN, UNDECODED, Opened, Parcel, as_json
 
 _RECORDS_AT_ONCE = 50_000
-_LINE_END = r"\r\n|\r|\n"
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_OTHER_LINE_END = re.compile("[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _BROKEN_REASON = (
     "expected each quote closed at its field's end and doubled inside it, "
     f"and no field of more than {csv.field_size_limit()} characters"
@@ -26,13 +28,13 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class _Records:
-    """Records that follow each other, and the line that broke off reading, if one did."""
+    """Records in the order of the file, and the lines between them at which reading broke off."""
 
     fields: list[list[str]]
     first_lines: Numbers
     spans: Numbers
     """How many physical lines each record runs over."""
-    broken_line: int | None
+    broken_lines: list[int]
 
     @property
     def lengths(self) -> Numbers:
@@ -55,10 +57,15 @@ def open_csv(opened: Opened) -> Parcel:
     Raises:
         UnreadableDrop: It is empty, damaged, or its header lacks or repeats a wanted column.
     """
-    lines = list(io.StringIO(opened.text, newline=""))
+    text, damaged = opened.decoded()
+    all_lines = _physical_lines(text)
+    opened.require_room(all_lines)
+    # `splitlines` knows more line ends than a CSV file has; a StringIO, which does not, takes four bytes a letter.
+    lines = list(io.StringIO(text, newline="")) if _OTHER_LINE_END.search(text) else text.splitlines(keepends=True)
+    del text
     header, start = _header(opened, lines)
     names = _unique(header)
-    delivered = _physical_lines(opened.text) - start
+    delivered = all_lines - start
     rows = [pl.DataFrame(schema=dict.fromkeys(names, pl.String))]
     first_lines = [np.empty(0, np.int64)]
     broken = [BROKEN.to_frame()]
@@ -67,19 +74,16 @@ def open_csv(opened: Opened) -> Parcel:
         rows.append(_table(records, whole, names))
         first_lines.append(records.first_lines[whole])
         broken.append(_ragged(records, ~whole & (records.lengths > 0), len(names)))
-        if records.broken_line is not None:
-            broken.append(_broken_line(lines, records.broken_line))
+        broken.append(_broken_lines(lines, records.broken_lines))
         delivered -= records.lines_that_begin_none
-    return _without_undecoded(
-        opened,
-        opened.parcel(
-            delivered=delivered,
-            rows=pl.concat(rows),
-            lines=pl.Series(np.concatenate(first_lines)),
-            broken=pl.concat(broken),
-            found=frozenset(header) - {""},
-        ),
+    parcel = opened.parcel(
+        delivered=delivered,
+        rows=pl.concat(rows),
+        lines=pl.Series(np.concatenate(first_lines)),
+        broken=pl.concat(broken),
+        found=frozenset(header) - {""},
     )
+    return _without_undecoded(opened, parcel) if damaged else parcel
 
 
 def _header(opened: Opened, lines: list[str]) -> tuple[list[str], int]:
@@ -118,26 +122,33 @@ def _records(lines: list[str], start: int, delimiter: str) -> Iterator[_Records]
     """Take the lines after `start` to records, a batch at a time."""
     at = start
     while at < len(lines):
-        rest = map(lines.__getitem__, range(at, len(lines)))
-        reader = csv.reader(rest, delimiter=delimiter, strict=True)
         fields: list[list[str]] = []
-        broke = False
-        try:
-            fields.extend(islice(reader, _RECORDS_AT_ONCE))
-        except csv.Error:  # what was read before it is in the list
-            broke = True
-        one_line_each = not broke and reader.line_num == len(fields)
-        spans = np.ones(len(fields), np.int64) if one_line_each else _spans(fields)
-        ends = at + spans.cumsum()
-        at += int(spans.sum()) + broke
-        yield _Records(fields, ends - spans + 1, spans, at if broke else None)
+        ends = [np.empty(0, np.int64)]
+        spans = [np.empty(0, np.int64)]
+        broken: list[int] = []
+        while at < len(lines) and len(fields) + len(broken) < _RECORDS_AT_ONCE:
+            rest = map(lines.__getitem__, range(at, len(lines)))
+            reader = csv.reader(rest, delimiter=delimiter, strict=True)
+            before, broke = len(fields), False
+            try:
+                fields.extend(islice(reader, _RECORDS_AT_ONCE - before))
+            except csv.Error:  # what was read before it is in the list
+                broke = True
+            read = len(fields) - before
+            one_line_each = not broke and reader.line_num == read
+            spans.append(np.ones(read, np.int64) if one_line_each else _spans(fields[before:]))
+            ends.append(at + spans[-1].cumsum())
+            at += int(spans[-1].sum())
+            if broke:
+                at += 1
+                broken.append(at)
+        run_over = np.concatenate(spans)
+        yield _Records(fields, np.concatenate(ends) - run_over + 1, run_over, broken)
 
 
 def _spans(fields: list[list[str]]) -> Numbers:
     """How many physical lines each record runs over: one, and one for each line end inside."""
-    records = pl.Series(list(map(",".join, fields)), dtype=pl.String)
-    inside = records.str.count_matches(_LINE_END)
-    return 1 + inside.to_numpy().astype(np.int64)
+    return np.fromiter((1 + sum(len(_LINE_END.findall(x)) for x in record) for record in fields), np.int64, len(fields))
 
 
 def _table(records: _Records, whole: npt.NDArray[np.bool_], names: list[str]) -> pl.DataFrame:
@@ -165,23 +176,15 @@ def _ragged(records: _Records, ragged: npt.NDArray[np.bool_], width: int) -> pl.
     ).select(BROKEN.names())
 
 
-def _broken_line(lines: list[str], number: int) -> pl.DataFrame:
-    line = lines[number - 1].rstrip("\r\n")
+def _broken_lines(lines: list[str], numbers: list[int]) -> pl.DataFrame:
+    text = pl.DataFrame({"line": [lines[number - 1].rstrip("\r\n") for number in numbers]}, schema={"line": pl.String})
     return pl.DataFrame(
-        {
-            "file_line": [number],
-            "column": [None],
-            "reason": [_BROKEN_REASON],
-            "content": as_json(pl.DataFrame({"line": [line]})),
-        },
-        schema=BROKEN,
+        {"file_line": numbers, "column": None, "reason": _BROKEN_REASON, "content": as_json(text)}, schema=BROKEN
     )
 
 
 def _without_undecoded(opened: Opened, parcel: Parcel) -> Parcel:
     """Move the rows that hold bytes of another encoding to the broken ones."""
-    if not opened.damaged:
-        return parcel
     places = {name: column for column, name in opened.wanted.items()}
     marked = {name: pl.col(name).str.contains(UNDECODED, literal=True) for name in parcel.rows.columns}
     column = parcel.rows.select(

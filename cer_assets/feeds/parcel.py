@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Self
 
 import polars as pl
@@ -18,6 +18,7 @@ from polars.datatypes import DataTypeClass
 
 from cer_assets.feeds.catalogue import Layout
 from cer_assets.feeds.landing import Drop
+from cer_assets.feeds.moments import in_calendar
 
 BROKEN = pl.Schema({"file_line": pl.Int64, "column": pl.String, "reason": pl.String, "content": pl.String})
 """A delivered row that cannot be split into columns."""
@@ -36,6 +37,20 @@ class UnreadableDrop(ValueError):
 def refusal(drop: Drop, fault: str, expected: str, remedy: str) -> UnreadableDrop:
     """The error that refuses a drop."""
     return UnreadableDrop(f"{drop.feed}/{drop.name}: {fault}; expected {expected}. {remedy}")
+
+
+BYTES_A_ROW = 100
+"""What a row weighs at least, however short it is: a frame takes room for all columns of the contract."""
+
+
+def too_large(drop: Drop, most_bytes: int) -> UnreadableDrop:
+    """The error that refuses a drop that holds, once unpacked, more than it may."""
+    return refusal(
+        drop,
+        f"it holds more than {most_bytes / 1e6:,.0f} MB or {most_bytes // BYTES_A_ROW:,} rows once unpacked",
+        "files that can be read within the memory there is",
+        f"Deliver it in parts ({drop.day}.1, {drop.day}.2, ...), or raise CER_DROP_MB if it is to be so large.",
+    )
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,8 @@ class Opened:
     required: frozenset[str]
     """The contract columns that must hold a value in every row."""
     content: bytes
+    most_bytes: int
+    """What it may unpack to."""
 
     def parcel(
         self,
@@ -131,6 +148,19 @@ class Opened:
         """The error that refuses this drop."""
         return refusal(self.drop, fault, expected, remedy)
 
+    def too_large(self) -> UnreadableDrop:
+        """The error that refuses a drop that would unpack to more than it may."""
+        return too_large(self.drop, self.most_bytes)
+
+    def require_room(self, rows: int) -> None:
+        """Refuse a file of more rows than there is room for.
+
+        Raises:
+            UnreadableDrop: It holds more.
+        """
+        if rows * BYTES_A_ROW > self.most_bytes:
+            raise self.too_large()
+
     def require_columns(self, found: Collection[str]) -> None:
         """Refuse a file that lacks a required column.
 
@@ -149,61 +179,62 @@ class Opened:
                 " delimiter or encoding or a missing header line looks the same.",
             )
 
-    @cached_property
-    def text(self) -> str:
-        """The content as text, `UNDECODED` where bytes are not of the layout's encoding.
+    def decoded(self) -> tuple[str, bool]:
+        """The content as text, and whether some bytes are not of the layout's encoding: `UNDECODED` stands for them.
 
         Raises:
-            UnreadableDrop: It is compressed and damaged.
+            UnreadableDrop: It is compressed and damaged, or unpacks to too much.
         """
-        text = self._plain.decode(self.layout.encoding, errors="replace")
-        return text.removeprefix("\N{BYTE ORDER MARK}")
-
-    @cached_property
-    def damaged(self) -> bool:
-        """Whether some bytes are not of the layout's encoding."""
-        if UNDECODED not in self.text:
-            return False
+        plain, encoding = self._plain(), self.layout.encoding
         try:
-            self._plain.decode(self.layout.encoding)
-        except UnicodeDecodeError:
-            return True
-        return False
+            text, damaged = plain.decode(encoding), False
+        except UnicodeError:
+            text, damaged = plain.decode(encoding, errors="replace"), True
+        return text.removeprefix("\N{BYTE ORDER MARK}"), damaged
 
     @property
     def encoding_reason(self) -> str:
         """Why a row with `UNDECODED` in it is rejected."""
         return f"expected text in the encoding {self.layout.encoding}"
 
-    @cached_property
     def _plain(self) -> bytes:
         if self.drop.format != "csv.gz":
             return self.content
         try:
-            return gzip.decompress(self.content)
+            with gzip.open(io.BytesIO(self.content)) as file:
+                plain = file.read(self.most_bytes + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise self.refusal("it cannot be decompressed", "a whole gzip file", "Deliver it again.") from error
+        if len(plain) > self.most_bytes:
+            raise self.too_large()
+        return plain
 
 
 def as_json(rows: pl.DataFrame) -> pl.Series:
     """Each row as a JSON object of its columns, named `content`.
 
-    Bytes become base64; a column that JSON has no notation for is left out.
+    Bytes become base64, times outside the calendar numbers; a column that JSON has no notation for is left out.
     """
-    columns = [
-        pl.col(name).bin.encode("base64") if isinstance(kind, pl.Binary) else pl.col(name)
-        for name, kind in rows.schema.items()
-        if isinstance(kind, pl.Binary) or _has_json(kind)
-    ]
+    columns = [_notation(rows, name) for name, kind in rows.schema.items() if _has_json(kind)]
     if not columns:
         return pl.repeat("{}", rows.height, dtype=pl.String, eager=True).alias("content")
     return rows.select(content=pl.struct(columns).struct.json_encode())["content"]
 
 
-def _has_json(kind: pl.DataType | DataTypeClass) -> bool:
+def _notation(rows: pl.DataFrame, name: str) -> pl.Expr:
+    kind, column = rows.schema[name], pl.col(name)
+    if isinstance(kind, pl.Binary):
+        return column.bin.encode("base64")
+    if isinstance(kind, pl.Date | pl.Datetime):
+        told = rows.select(column.is_not_null() & in_calendar(column, kind).is_null()).to_series().not_().all()
+        return column if told else column.to_physical()
+    return column
+
+
+def _has_json(kind: pl.DataType | DataTypeClass, *, inside: bool = False) -> bool:
     if isinstance(kind, pl.List | pl.Array):
-        return _has_json(kind.inner)
+        return _has_json(kind.inner, inside=True)
     if isinstance(kind, pl.Struct):
-        return all(_has_json(inner) for inner in kind.to_schema().values())
+        return all(_has_json(inner, inside=True) for inner in kind.to_schema().values())
     plain = isinstance(kind, pl.String | pl.Categorical | pl.Enum | pl.Boolean | pl.Null)
-    return plain or kind.is_numeric() or kind.is_temporal()
+    return plain or kind.is_numeric() or (not inside and (kind.is_temporal() or isinstance(kind, pl.Binary)))

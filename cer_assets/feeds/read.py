@@ -27,9 +27,9 @@ from cer_assets.feeds.contracts import (
     rule_reason,
 )
 from cer_assets.feeds.csv_format import open_csv
-from cer_assets.feeds.landing import Drop
-from cer_assets.feeds.ndjson_format import open_ndjson
-from cer_assets.feeds.parcel import Opened, Parcel, Refused, UnreadableDrop, as_json, refusal
+from cer_assets.feeds.landing import Drop, fingerprint
+from cer_assets.feeds.ndjson_format import Lines, open_ndjson, take_to_lines
+from cer_assets.feeds.parcel import Opened, Parcel, Refused, UnreadableDrop, as_json, refusal, too_large
 from cer_assets.feeds.parquet_format import open_parquet
 
 FILES = pl.Schema(
@@ -60,6 +60,9 @@ _FAULTS = pl.Schema(
 _log = logging.getLogger(__name__)
 _ROW = ["delivered_on", "file", "file_line"]
 _BYTES_AT_ONCE = 64_000_000
+MOST_BYTES = 400_000_000
+"""What one file may hold, once unpacked, unless it is told otherwise: two million customers as text. Reading takes up
+to fifteen times as much memory, so that one file never takes more than six gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class _Batch:
         return as_json(self.rows[at]) if self.originals is None else self.originals[at]
 
 
-def read_drops(feed: Feed, drops: Sequence[Drop], timezone: str) -> Delivery:
+def read_drops(feed: Feed, drops: Sequence[Drop], timezone: str, most_bytes: int = MOST_BYTES) -> Delivery:
     """Read drops of a feed, be it one day's or a year's.
 
     Timestamps become naive wall-clock times of the retailer. A key is unique within a delivery
@@ -112,6 +115,7 @@ def read_drops(feed: Feed, drops: Sequence[Drop], timezone: str) -> Delivery:
         feed: The feed, with its contract and layouts.
         drops: Its files.
         timezone: The retailer's zone, such as America/New_York.
+        most_bytes: What a file may hold once unpacked; a larger one is refused before it is.
 
     Returns:
         Every delivered row, accepted or rejected, of the files that can be read; and every file that cannot.
@@ -119,7 +123,7 @@ def read_drops(feed: Feed, drops: Sequence[Drop], timezone: str) -> Delivery:
     contract = CONTRACTS[feed.contract]
     zone = ZoneInfo(timezone).key
     _log.info("reading %d files of %s", len(drops), feed.feed)
-    parcels, refused = _open_all(feed, sorted(drops))
+    parcels, refused = _open_all(feed, sorted(drops), most_bytes)
     parcels, unfit = _castable(parcels, contract, zone)
     batches = _batches(parcels)
     rows, unread = _read_values(batches, contract, zone)
@@ -163,11 +167,11 @@ def newest(frame: pl.DataFrame, keys: Sequence[str], delivers: Literal["full", "
     )
 
 
-def _open_all(feed: Feed, drops: Iterable[Drop]) -> tuple[list[Parcel], list[Refused]]:
+def _open_all(feed: Feed, drops: Iterable[Drop], most_bytes: int) -> tuple[list[Parcel], list[Refused]]:
     parcels: list[Parcel] = []
     refused: list[Refused] = []
     for armful in _armfuls(drops):
-        for result in _open(feed, armful):
+        for result in _open(feed, armful, most_bytes):
             if isinstance(result, Parcel):
                 parcels.append(result)
             else:
@@ -189,16 +193,19 @@ def _armfuls(drops: Iterable[Drop]) -> Iterator[list[Drop]]:
         yield armful
 
 
-def _open(feed: Feed, drops: Iterable[Drop]) -> Iterator[Parcel | Refused]:
-    lines: dict[int, list[Opened]] = {}
+def _open(feed: Feed, drops: Iterable[Drop], most_bytes: int) -> Iterator[Parcel | Refused]:
+    lines: dict[int, list[Lines]] = {}
     for drop in drops:
         content = None
+        if drop.bytes > most_bytes:
+            yield Refused(drop, drop.bytes, fingerprint(drop), str(too_large(drop, most_bytes)))
+            continue
         try:
             content = _bytes_of(drop)
             layout = _layout_of(drop, feed)
-            opened = _opened(drop, feed, layout, content)
+            opened = _opened(drop, feed, layout, content, most_bytes)
             if drop.format == "ndjson":
-                lines.setdefault(id(layout), []).append(opened)
+                lines.setdefault(id(layout), []).append(take_to_lines(opened))
             else:
                 yield open_parquet(opened) if drop.format == "parquet" else open_csv(opened)
         except UnreadableDrop as fault:
@@ -231,12 +238,12 @@ def _bytes_of(drop: Drop) -> bytes:
         ) from error
 
 
-def _opened(drop: Drop, feed: Feed, layout: Layout, content: bytes) -> Opened:
+def _opened(drop: Drop, feed: Feed, layout: Layout, content: bytes, most_bytes: int) -> Opened:
     contract = CONTRACTS[feed.contract]
     wanted = {
         column: layout.delivered_name(column) for column in contract_columns(contract) if column not in layout.constants
     }
-    return Opened(drop, layout, wanted, frozenset(required_columns(contract)), content)
+    return Opened(drop, layout, wanted, frozenset(required_columns(contract)), content, most_bytes)
 
 
 def _castable(

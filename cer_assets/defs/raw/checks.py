@@ -1,13 +1,14 @@
 """Whether a delivery can be trusted: every file read, nothing lost, little rejected, no key twice, much as usual."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dagster as dg
 import polars as pl
+from sqlglot import exp
 
 from cer_assets.defs.io import table
-from cer_assets.defs.resources import Home
+from cer_assets.defs.resources import Engine, Home
 from cer_assets.feeds import CONTRACTS, Feed, key_columns
 
 _TOLD = 3
@@ -132,16 +133,35 @@ def _keys_once(feed: Feed) -> dg.AssetChecksDefinition:
     keys = [*key_columns(CONTRACTS[feed.contract]), *per_delivery]
 
     @_check(feed, "keys_once", blocking=True, description=f"No two rows share {', '.join(keys)}.")
-    def keys_once(home: Home) -> dg.AssetCheckResult:
-        repeated = (
-            home.lake.scan(f"raw.{feed.feed}").group_by(keys).len().filter(pl.col("len") > 1).select(pl.len()).collect()
-        ).item()
+    def keys_once(engine: Engine) -> dg.AssetCheckResult:
+        with engine.over([f"raw.{feed.feed}"]) as con:
+            ((repeated,),) = con.execute(_repeated(f"raw.{feed.feed}", keys)).fetchall()
         return dg.AssetCheckResult(
             passed=repeated == 0,
             metadata={"keys that stand twice": int(repeated), "bound": 0, "key": ", ".join(keys)},
         )
 
     return keys_once
+
+
+def _repeated(table_name: str, keys: Sequence[str]) -> str:
+    """How many keys stand on several rows.
+
+    Only keys whose hash stands twice are looked at as they are: a table of many days is counted at each load, and as
+    text its keys do not fit a process.
+    """
+    columns = [exp.column(key, quoted=True) for key in keys]
+    mark, rows = exp.func("hash", *columns), exp.func("count", exp.Star())
+    marks = exp.select(mark.as_("mark")).from_(table_name)
+    twice = (
+        exp.select("mark")
+        .from_(marks.subquery("marks"))
+        .group_by("mark")
+        .having(exp.GT(this=rows, expression=exp.Literal.number(1)))
+    )
+    suspects = exp.select(*columns).from_(table_name).where(exp.In(this=mark.copy(), query=twice.subquery()))
+    repeated = suspects.group_by(*columns).having(exp.GT(this=rows.copy(), expression=exp.Literal.number(1)))
+    return exp.select(exp.func("count", exp.Star())).from_(repeated.subquery("repeated")).sql(dialect="duckdb")
 
 
 def _usual_volume(feed: Feed) -> dg.AssetChecksDefinition:

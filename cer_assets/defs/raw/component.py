@@ -14,7 +14,7 @@ from cer_assets.defs.io import REPLACES, schema_of, table, table_metadata
 from cer_assets.defs.partitions import as_days, days
 from cer_assets.defs.plan import deliveries_asked_for
 from cer_assets.defs.raw.checks import feed_checks
-from cer_assets.defs.resources import LEDGER, Home, timezone
+from cer_assets.defs.resources import LEDGER, Home, drop_bytes, timezone
 from cer_assets.erasure import kept_out
 from cer_assets.feeds import (
     CONTRACTS,
@@ -80,7 +80,7 @@ def feed_assets(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         asked = as_days(context.partition_keys) if grid else None
         drops, wanted = _drops(home, feed, asked, context.run.tags)
         context.log.info(f"{feed.feed}: reading {len(drops)} files, {sum(d.bytes for d in drops) / 1e6:,.1f} MB")
-        delivery = kept_out(feed, read_drops(feed, drops, timezone()), suppression(home))
+        delivery = kept_out(feed, read_drops(feed, drops, timezone(), drop_bytes()), suppression(home))
         delivery = _with_days_left_alone(home, feed, delivery, wanted)
         for fault in delivery.refused:
             context.log.error(f"refused: {fault}")
