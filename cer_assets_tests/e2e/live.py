@@ -88,7 +88,7 @@ class Live:
             settings: sections of dagster.yaml that take the place of the project's.
         """
         self.home, self.port, self.code_port = home, free_port(), free_port()
-        self.environment = environment(home) | dict(variables or {})
+        self.environment = environment(home) | {"CER_UI_URL": self.url} | dict(variables or {})
         self.log = home / "dagster-dev.log"
         (home / "dagster").mkdir(parents=True, exist_ok=True)
         (home / "dagster" / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text() + settings)
@@ -245,6 +245,11 @@ class Live:
         """Why the newest ticks of a sensor started nothing."""
         ticks = self.ask(TICKS, {"name": sensor})["sensorOrError"]["sensorState"]["ticks"]
         return [tick["skipReason"] or "" for tick in ticks]
+
+    def stale(self) -> set[str]:
+        """The tables that are late, or of which the daemon has not said yet that they are in time."""
+        info = {asset: node["freshnessStatusInfo"] for asset, node in self.standing().items()}
+        return {asset for asset, one in info.items() if one and one["freshnessStatus"] != "HEALTHY"}
 
     def settled(self) -> bool:
         """Whether all stands on the newest day, and nothing is under way."""
