@@ -2,7 +2,8 @@
 
 Customers of a generated shop buy 50 lines a year, most of them from a repertoire of their own. What teaches is bounded
 (`CrowdSettings`), so that the challenge and the fit should cost the same at any size; purchases and lists grow with the
-customers. A size is measured in a process of its own, so that its peak is its own.
+customers. The day after, lists of who did not move are carried on. A size is measured in a process of its own, so that
+its peak is its own.
 """
 
 import argparse
@@ -24,7 +25,6 @@ from cer_assets.recommend import (
     BacktestSettings,
     CrowdSettings,
     Hybrid,
-    Recommender,
     Sources,
     challenge,
     everyone,
@@ -32,6 +32,7 @@ from cer_assets.recommend import (
     rank_everyone,
     teachers,
 )
+from cer_assets.recommend.crowd import Lists
 
 T = TypeVar("T")
 CUT = date(2017, 12, 31)
@@ -105,10 +106,12 @@ def of_size(customers: int, products: int, by_all: int, *, trees: bool) -> dict[
         crowd = step("purchases of everyone", lambda: everyone(con, CUT))
         eve, asked = CUT - timedelta(days=1), crowd.customers
 
-        def lists(some: pl.Series, of: CrowdSettings = settings, by: Recommender = model) -> pl.DataFrame:
-            return rank_everyone(by, crowd, some, catalogue, eve, rhythm, settings=of)
+        def lists(some: pl.Series, of: CrowdSettings = settings, before: pl.DataFrame | None = None) -> Lists:
+            return rank_everyone(model, crowd, some, catalogue, eve, rhythm, settings=of, before=before)
 
-        rows = step("lists", lambda: lists(asked))
+        whole = step("lists", lambda: lists(asked))
+        yesterday = whole.rows.with_columns(as_of=pl.col("as_of") - pl.duration(days=1))
+        daily = step("lists of the day after", lambda: lists(asked, before=yesterday))
         some = asked.sample(min(2_000, len(asked)), seed=0)
         step("lists of 2,000 by all families", lambda: lists(some, CrowdSettings(ranked_by_all=len(asked))))
         step("lists of 2,000 by one", lambda: lists(some, CrowdSettings(ranked_by_all=0)))
@@ -117,7 +120,9 @@ def of_size(customers: int, products: int, by_all: int, *, trees: bool) -> dict[
         "day-baskets": len(crowd.rows),
         "candidates": len(history.products),
         "teachers": len(history.customers),
-        "rows of lists": rows.height,
+        "rows of lists": whole.rows.height,
+        "lists": {"by the champion": whole.by_model, "by one family": whole.by_plain},
+        "the day after": {"by the champion": daily.by_model, "by one family": daily.by_plain, "carried": daily.carried},
         "made in seconds": round(made, 1),
         "peak_mb": max(cost["peak_mb"] for cost in steps.values()),
         "steps": steps,

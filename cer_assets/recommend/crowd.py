@@ -8,6 +8,7 @@ customers are held as whole numbers, 25 bytes each.
 import logging
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -20,8 +21,8 @@ from pydantic import Field
 from cer_assets.recommend.hybrid.ensemble import Hybrid
 from cer_assets.recommend.interactions import EVENT_KINDS, Events, Interactions, days_since_epoch
 from cer_assets.recommend.model import Recommender, Settings
-from cer_assets.recommend.policy import Policy
-from cer_assets.recommend.rank import RECOMMENDATIONS, fallback_models, rank
+from cer_assets.recommend.policy import Policy, recommendable
+from cer_assets.recommend.rank import RECOMMENDATIONS, UNKNOWN, fallback_models, rank
 from cer_assets.recommend.reasons import Sold
 from cer_assets.recommend.rhythm import Rhythm
 
@@ -49,6 +50,8 @@ class CrowdSettings(Settings):
     have those of `plain`, which costs a fraction of all families."""
     plain: str = "tifu_knn"
     """The family that makes the lists of the others, where the champion ranks over all families."""
+    carried_days: int = Field(default=7, ge=1)
+    """Days after which a list is made anew at the latest, a share of all lists each day; 1: every list every day."""
     block: int = Field(default=20_000, ge=1)
     """Customers whose purchases are handed to the models at once."""
 
@@ -65,10 +68,14 @@ def teachers(customers: pl.DataFrame, settings: CrowdSettings | None = None) -> 
     settings = settings or CrowdSettings()
     if customers.height <= settings.teachers and customers["lines"].sum() <= settings.lessons:
         return None
-    ids = customers["customer_id"]
-    drawn = customers.with_columns(draw=pl.Series([zlib.crc32(one.encode()) for one in ids], dtype=pl.UInt32))
+    drawn = customers.with_columns(draw=_draw(customers["customer_id"]))
     drawn = drawn.sort("draw", "customer_id").head(settings.teachers)
     return drawn.filter(pl.col("lines").cum_sum() <= settings.lessons)["customer_id"].sort()
+
+
+def _draw(customers: pl.Series) -> pl.Series:
+    """A number for each customer_id that stays the same for ever, as good as drawn at random."""
+    return pl.Series([zlib.crc32(one.encode()) for one in customers], dtype=pl.UInt32)
 
 
 def everyone(
@@ -224,6 +231,20 @@ def _columns(con: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str
     return {name: np.concatenate([np.empty(0, kinds[name]), *parts.pop(name)]) for name in list(parts)}
 
 
+@dataclass(frozen=True)
+class Lists:
+    """The lists of a day, and how many were made how."""
+
+    rows: pl.DataFrame
+    """RECOMMENDATIONS, in no order."""
+    by_model: int
+    """Customers whose list the model made."""
+    by_plain: int
+    """Those of whom one family did."""
+    carried: int
+    """Those whose list of an earlier day stands."""
+
+
 def rank_everyone(
     model: Recommender,
     crowd: Interactions,
@@ -235,7 +256,8 @@ def rank_everyone(
     policy: Policy | None = None,
     k: int = 10,
     settings: CrowdSettings | None = None,
-) -> pl.DataFrame:
+    before: pl.DataFrame | None = None,
+) -> Lists:
     """Rows as `rank` makes them, for customers of whom the model knows but some.
 
     Args:
@@ -248,13 +270,15 @@ def rank_everyone(
         policy: what may be shown.
         k: longest list.
         settings: for how many all families are asked.
-
-    Returns:
-        RECOMMENDATIONS, by customer_id (`unknown` last) and rank.
+        before: lists of an earlier day, made with the same model and policy: those that `stand` are not made anew.
     """
     settings = settings or CrowdSettings()
     history, cut = model.interactions_, as_of + timedelta(days=1)
     wanted = customers.drop_nulls().cast(pl.String).unique().sort()
+    kept = stand(pl.DataFrame(schema=RECOMMENDATIONS) if before is None else before, crowd, products, as_of, settings)
+    kept = kept.filter(pl.col("customer_id").is_in(wanted.implode()))
+    carried = kept["customer_id"].unique()
+    wanted = wanted.filter(~wanted.is_in(carried.implode()))
     fallbacks = fallback_models(history, products, cut)
     counted = Sold.of(crowd, cut)
     column = crowd.column_of(history.products)
@@ -290,7 +314,46 @@ def rank_everyone(
         nobody = crowd.between(0, 0)
         yield lists(wanted.clear(), nobody, plain, strangers=True)
 
-    return pl.concat([pl.DataFrame(schema=RECOMMENDATIONS), *found()])
+    rows = pl.concat([pl.DataFrame(schema=RECOMMENDATIONS), *found(), kept])
+    by_model = int(wanted.is_in(matters["customer_id"].implode()).sum()) if plain is not model else len(wanted)
+    return Lists(rows, by_model, len(wanted) - by_model, len(carried))
+
+
+def stand(
+    lists: pl.DataFrame, crowd: Interactions, products: pl.DataFrame, as_of: date, settings: CrowdSettings
+) -> pl.DataFrame:
+    """Lists of an earlier day that still stand, as rows of this day.
+
+    A list is made anew where its customer has bought or looked at something since, where a product on it may not be
+    shown any more, and every `carried_days` whatever happened, each customer on a day of their own: so a purchase that
+    was delivered late or came with a merged record, a trend, and what has become due, are in it by then. None is there
+    for a customer who was not; the list of `unknown` is always made anew.
+
+    Args:
+        lists: RECOMMENDATIONS of one day.
+        crowd: purchases of all until `as_of`, see `everyone`.
+        products: the catalogue.
+        as_of: this day.
+        settings: how long a list may stand.
+    """
+    day = lists["as_of"].max()
+    if not isinstance(day, date) or not 0 < (as_of - day).days < settings.carried_days:
+        return lists.clear()
+    since = days_since_epoch(day)
+    rows = np.concatenate([crowd.rows[crowd.days > since], crowd.events.rows[crowd.events.days > since]])
+    moved = crowd.customers.gather(np.unique(rows))
+    shown = lists["product_id"].unique()
+    gone = shown.filter(~pl.Series(recommendable(products, shown)))
+    owners = lists.group_by("customer_id").agg(gone=pl.col("product_id").is_in(gone.implode()).any())
+    turns = [one % settings.carried_days for one in range(day.toordinal() + 1, as_of.toordinal() + 1)]
+    standing = owners.filter(
+        ~pl.col("gone"),
+        ~pl.col("customer_id").is_in(moved.implode()),
+        ~(_draw(owners["customer_id"]) % settings.carried_days).is_in(turns),
+        pl.col("customer_id") != UNKNOWN,
+    )
+    kept = lists.filter(pl.col("customer_id").is_in(standing["customer_id"].implode()))
+    return kept.with_columns(as_of=pl.lit(as_of)).select(*RECOMMENDATIONS)
 
 
 def _rows_of(crowd: Interactions, some: pl.Series) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Lists in blocks, by models that only some customers taught, are what lists made at once are."""
 
 import datetime as dt
+from dataclasses import replace
 
 import duckdb
 import numpy as np
@@ -21,7 +22,9 @@ from cer_assets.recommend import (
     rank_everyone,
     teachers,
 )
+from cer_assets.recommend.crowd import Lists
 from cer_assets.recommend.families.tifu import TifuKnn
+from cer_assets.recommend.interactions import Events
 from cer_assets_tests.recommend.conftest import CUSTOMERS, CUT, catalogue
 
 DAY = dt.timedelta(days=1)
@@ -86,7 +89,7 @@ def test_lists_made_in_blocks_are_those_made_at_once(history: Interactions, mode
     asked = pl.concat([history.customers, pl.Series(["zz", "aa"])])
     rhythm = learn_rhythm(history, catalogue(), CUT)
     at_once = rank(model, asked, catalogue(p03=False), LAST, rhythm=rhythm)
-    in_blocks = rank_everyone(model, history, asked, catalogue(p03=False), LAST, rhythm, settings=SMALL_BLOCKS)
+    in_blocks = rank_everyone(model, history, asked, catalogue(p03=False), LAST, rhythm, settings=SMALL_BLOCKS).rows
     assert in_blocks.sort("customer_id", "rank").equals(at_once)
 
 
@@ -94,7 +97,7 @@ def test_who_did_not_teach_has_a_list_of_their_own_purchases(history: Interactio
     taught = history.of(pl.Series([one for one in CUSTOMER_IDS if one not in ("c00", "c05")]))
     model = PersonalFrequency().fit(taught, catalogue(), CUT)
     rhythm = learn_rhythm(taught, catalogue(), CUT)
-    lists = rank_everyone(model, history, pl.Series(["c00"]), catalogue(), LAST, rhythm).filter(customer_id="c00")
+    lists = rank_everyone(model, history, pl.Series(["c00"]), catalogue(), LAST, rhythm).rows.filter(customer_id="c00")
     mine = history.columns[history.rows == history.row_of(pl.Series(["c00"]))[0]]
     bought = history.products.gather(np.unique(mine))
     assert lists["product_id"].is_in(bought.implode()).mean() > 0.5
@@ -107,7 +110,9 @@ def test_all_families_are_asked_for_those_who_spent_most_and_one_for_the_others(
 ) -> None:
     rhythm = learn_rhythm(history, catalogue(), CUT)
     few = CrowdSettings(block=7, ranked_by_all=10)
-    lists = rank_everyone(model, history, history.customers, catalogue(), LAST, rhythm, settings=few)
+    found = rank_everyone(model, history, history.customers, catalogue(), LAST, rhythm, settings=few)
+    assert (found.by_model, found.by_plain) == (10, len(history.customers) - 10)
+    lists = found.rows.sort("customer_id", "rank")
     by_all = rank(model, history.customers, catalogue(), LAST, rhythm=rhythm)
     alone = rank(TifuKnn().fit(history, catalogue(), CUT), history.customers, catalogue(), LAST, rhythm=rhythm)
     rows = lists.filter(pl.col("customer_id") != "unknown")
@@ -130,3 +135,45 @@ def test_who_teaches_goes_on_teaching_when_others_come() -> None:
     heavy = teachers(counted(100), CrowdSettings(teachers=100, lessons=500))
     assert heavy is not None
     assert heavy.len() == 50
+
+
+def test_who_did_not_move_keeps_the_list_of_the_day_before(history: Interactions, model: Recommender) -> None:
+    rhythm = learn_rhythm(history, catalogue(), CUT)
+    settings = CrowdSettings(block=7, carried_days=3)
+
+    def lists(asked: pl.Series, before: pl.DataFrame | None, products: pl.DataFrame) -> Lists:
+        return rank_everyone(model, history, asked, products, LAST, rhythm, settings=settings, before=before)
+
+    anew = lists(history.customers, None, catalogue())
+    marked = anew.rows.with_columns(as_of=pl.lit(LAST - DAY), reason=pl.lit("of the day before"))
+    rarest = anew.rows["product_id"].value_counts().sort("count", "product_id")["product_id"][0]
+    after = lists(history.customers[1:], marked, catalogue(**{rarest: False}))
+    kept = after.rows.filter(reason="of the day before")
+    assert 0 < kept["customer_id"].n_unique() == after.carried < len(history.customers)
+    assert kept["as_of"].unique().to_list() == [LAST]
+    assert not kept["customer_id"].is_in([history.customers[0], "unknown"]).any()
+    assert rarest not in after.rows["product_id"]
+    bought_that_day = history.customers.gather(np.unique(history.rows[history.days == history.days.max()]))
+    assert not kept["customer_id"].is_in(bought_that_day.implode()).any()
+    assert set(after.rows["customer_id"]) == {*history.customers[1:], "unknown"}
+    assert after.rows.select("customer_id", "rank").is_unique().all()
+
+
+def test_a_list_is_made_anew_before_it_is_too_old(history: Interactions, model: Recommender) -> None:
+    rhythm = learn_rhythm(history, catalogue(), CUT)
+    settings = CrowdSettings(block=7, carried_days=3)
+    nobody_moved = replace(history, days=np.minimum(history.days, history.days.max() - 5), events=Events.none())
+    asked, made = history.customers, set[str]()
+    lists = rank_everyone(model, nobody_moved, asked, catalogue(), LAST, rhythm, settings=settings).rows
+    for later in range(1, 4):
+        before = lists.with_columns(reason=pl.lit("carried"))
+        found = rank_everyone(
+            model, nobody_moved, asked, catalogue(), LAST + later * DAY, rhythm, settings=settings, before=before
+        )
+        lists = found.rows
+        made |= set(lists.filter(pl.col("reason") != "carried")["customer_id"])
+        assert found.carried > 0
+    assert made >= set(asked)
+    late = LAST + 10 * DAY
+    old = rank_everyone(model, nobody_moved, asked, catalogue(), late, rhythm, settings=settings, before=lists)
+    assert old.carried == 0

@@ -1,6 +1,7 @@
 """The lists that customers and strangers are shown, and what stands beside them: pairs of products, rhythms."""
 
 import datetime as dt
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -8,12 +9,14 @@ from pydantic import Field
 
 from cer_assets.defs.io import python_table, reads_itself, same_day, sql_assets_of, table
 from cer_assets.defs.partitions import as_days, refuse_hindsight
+from cer_assets.defs.provenance import latest
 from cer_assets.defs.recommend.inputs import DAY, READS, Shop, morning_after
-from cer_assets.defs.recommend.learning import Live, live
+from cer_assets.defs.recommend.learning import MODEL, Live, live
 from cer_assets.defs.resources import Engine, Home
 from cer_assets.recommend import (
     UNKNOWN,
     Context,
+    CrowdSettings,
     Policy,
     Recommender,
     Rhythm,
@@ -46,6 +49,8 @@ _LISTED_FROM = {
 }
 
 
+MADE_WITH = "made with"
+"""Materialization metadata: the champion, the settings and the code behind lists."""
 _USUAL = Policy()
 
 
@@ -92,6 +97,8 @@ def recommendations(
     """Ten products a customer by the champion, under the policy of the house; for strangers what is trending.
 
     What a customer bought that lasts is held back as long as its rhythm says, what is about to run out comes forward.
+    Of more customers than models learn from, those who spend most have the champion's lists and the others those of one
+    family; who did not move keeps a list for some days (`CrowdSettings`).
     """
     shop, champion = Shop.read(home), live(home)
     if champion is None:
@@ -100,6 +107,8 @@ def recommendations(
         )
     customers = home.lake.scan("identity.customers").select("customer_id").collect()["customer_id"]
     lists: list[pl.DataFrame] = []
+    made: dict[str, Any] = {}
+    made_with = _made_with(context, config, home)
     for day in as_days(context.partition_keys):
         refuse_hindsight(day, champion.champion.as_of - DAY)
         traits = value_buckets.filter(pl.col("as_of") == day).select("customer_id", "bucket")
@@ -121,18 +130,19 @@ def recommendations(
             continue
         with engine.over(["customer.order_lines", "customer.events"]) as con:
             crowd = everyone(con, morning_after(day), shop.withdrawn, traits)
-        lists.append(
-            rank_everyone(
-                model,
-                crowd,
-                customers.filter(~customers.is_in(shop.withdrawn.implode())),
-                shop.products,
-                day,
-                rhythm,
-                policy=config.policy(),
-                k=config.products,
-            )
+        found = rank_everyone(
+            model,
+            crowd,
+            customers.filter(~customers.is_in(shop.withdrawn.implode())),
+            shop.products,
+            day,
+            rhythm,
+            policy=config.policy(),
+            k=config.products,
+            before=lists[-1] if lists else _lists_before(context, home, day, made_with),
         )
+        lists.append(found.rows)
+        made |= {"made by the champion": found.by_model, "made by one family": found.by_plain, "carried": found.carried}
     newest, asked = lists[-1], customers.filter(~customers.is_in(shop.withdrawn.implode()))
     known = newest.filter(pl.col("customer_id") != UNKNOWN)
     sources = known.group_by("source").agg(pl.len().alias("rows"), pl.col("customer_id").n_unique().alias("customers"))
@@ -149,8 +159,40 @@ def recommendations(
             "different products": newest["product_id"].n_unique(),
             "short lists": short_lists(newest, config.products, asked).height,
             "left out for want of consent": len(shop.withdrawn),
-        },
+            MADE_WITH: made_with,
+        }
+        | (made | {"what each is worth": table(_worth(home, champion.champion.name))} if made else {}),
     )
+
+
+def _made_with(context: dg.AssetExecutionContext, config: Lists, home: Home) -> str:
+    """The champion, the settings and the code: lists that were made with others are not carried on."""
+    code = context.assets_def.code_versions_by_key[context.asset_key]
+    return f"{home.models.champion(MODEL)} {code} {config.model_dump_json()}"
+
+
+def _lists_before(context: dg.AssetExecutionContext, home: Home, day: dt.date, made_with: str) -> pl.DataFrame | None:
+    """The newest lists before a day, where they were made as today's are."""
+    if not home.lake.exists("recommend.recommendations"):
+        return None
+    earlier = home.lake.scan("recommend.recommendations").filter(pl.col("as_of") < day)
+    newest = earlier.select(pl.col("as_of").max()).collect().item()
+    entry = latest(context.instance, context.asset_key, newest.isoformat()) if newest else None
+    materialization = entry.asset_materialization if entry else None
+    before = materialization.metadata.get(MADE_WITH) if materialization else None
+    return earlier.filter(pl.col("as_of") == newest).collect() if before and before.value == made_with else None
+
+
+def _worth(home: Home, champion: str) -> pl.DataFrame:
+    """What the champion's lists and those of one family were worth to the customers who teach, when last judged."""
+    names = {"champion", champion, CrowdSettings().plain}
+    if not home.lake.exists("recommend.evaluation"):
+        return pl.DataFrame(schema={"model": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64})
+    judged = home.lake.scan("recommend.evaluation").filter(
+        pl.col("as_of") == pl.col("as_of").max(), pl.col("cut").is_null(), pl.col("model").is_in(list(names))
+    )
+    figures = judged.filter(bucket="all", protocol="A", metric="ndcg@10").collect()
+    return figures.select("model", "value", "low", "high").sort("value", descending=True)
 
 
 def _fitted(
