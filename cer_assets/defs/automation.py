@@ -21,8 +21,8 @@ recomputes past days, and is only ever started by hand; so is `rollback`, which 
 | identity/model            | after 20 new answers about pairs (`training`)    | if every guard passes on a trial     |
 | value/clv_model           | at 28 days, a quarter more customers, or spend a | if it can be fitted                  |
 |                           | quarter off what it expected (`customers`)       |                                      |
-| segment/*_model           | with each day, from the day before (`customers`) | always: segments keep their names    |
-| predict/*_model           | with the days they learn from (`customers`)      | always: calibrated on held-out days  |
+| segment/*_model           | at 7 days, from those before (`customers`)       | always: segments keep their names    |
+| predict/*_model           | at 7 days, or learned nothing (`customers`)      | always: calibrated on held-out days  |
 | recommend/als             | at 28 days, or after a withdrawn consent         | as a candidate: the challenge decides|
 | recommend/model           | challenged at 28 days; judged when purchases     | if it beats the champion, with an    |
 |                           | have drifted (`models`)                          | interval above zero                  |

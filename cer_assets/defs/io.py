@@ -19,7 +19,7 @@ import dagster as dg
 import polars as pl
 
 from cer_assets.defs.partitions import as_days, days
-from cer_assets.defs.provenance import STANDS_ON, Graph, input_states
+from cer_assets.defs.provenance import CODE_VERSION, STANDS_ON, Graph, input_states, latest, tag
 from cer_assets.defs.resources import SQL_FOLDER, Engine, Home, columns_of
 from cer_assets.lake import Published, Snapshot, SqlFile, column_lineage, read_snapshot, sql_files
 from cer_assets.lake.files import write_atomically
@@ -385,6 +385,15 @@ class ModelFiles(dg.ConfigurableIOManager):
             return store.load(name)
         parts = [part for part in context.asset_partition_keys if store.champion(f"{name}-{part}")]
         return {part: store.load(f"{name}-{part}") for part in parts}
+
+
+def live_files(context: dg.AssetExecutionContext, home: Home) -> dict[str, bytes] | None:
+    """The files of the asset's champion, if this version of the code trained it."""
+    name = "_".join(context.asset_key.path)
+    trained = tag(latest(context.instance, context.asset_key, None), CODE_VERSION)
+    if home.models.champion(name) is None or trained != context.assets_def.code_versions_by_key[context.asset_key]:
+        return None
+    return home.models.load(name)
 
 
 class SnapshotFiles(dg.ConfigurableIOManager):

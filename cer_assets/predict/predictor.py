@@ -190,6 +190,13 @@ class Predictors:
         """The card of each, by the name of its file."""
         return {name_of(model.question): model.card() for model in self.models}
 
+    def stand(self, cut: date, every_days: int) -> bool:
+        """Whether they do for another day: each learned something, before the cut and fewer than so many days before.
+
+        Where there was too little to learn from, there may be enough now.
+        """
+        return all(one.reason is None and 0 < (cut - one.as_of).days < every_days for one in self.models)
+
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], questions: Sequence[Question]) -> Self:
         """The models that `files` wrote for these questions."""

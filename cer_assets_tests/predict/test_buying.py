@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cer_assets.predict import CHURN, PURCHASE, Buying, Predictor, buying, drivers, learn, learn_and_judge
+from cer_assets.predict import CHURN, PURCHASE, Buying, Predictor, Predictors, buying, drivers, learn, learn_and_judge
 from cer_assets.predict.charts import calibration_chart, drift_chart, evaluation_chart
 from cer_assets.predict.evaluate import CALIBRATION, EVALUATION
 from cer_assets_tests.predict.conftest import AS_OF, days_before, purchases
@@ -160,6 +160,14 @@ def test_a_model_comes_back_from_its_files(model: Predictor, year: pl.DataFrame)
     assert again.card() == model.card()
     assert again.predict(rows(year, again)).equals(model.predict(rows(year, model)))
     assert again.evaluation.equals(model.evaluation)
+
+
+def test_models_stand_for_some_days_unless_one_learned_nothing(model: Predictor) -> None:
+    both, next_day = Predictors((model, model)), model.as_of + dt.timedelta(days=1)
+    assert both.stand(next_day, 7)
+    assert not both.stand(next_day, 1)
+    assert not both.stand(model.as_of, 7)
+    assert not Predictors((model, replace(model, reason="not enough data"))).stand(next_day, 7)
 
 
 def test_a_model_of_other_features_is_refused(model: Predictor) -> None:

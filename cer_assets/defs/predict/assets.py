@@ -6,9 +6,11 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
 from cer_assets.defs.io import (
     Origin,
+    live_files,
     model,
     picture,
     python_table,
@@ -42,11 +44,34 @@ _QUESTIONS = {
 }
 
 
-def _morning_after(days: pl.DataFrame) -> dt.date:
-    last = days["ordered_on"].max()
+EVERY_DAYS = 7
+"""A model is trained anew at the latest when it is so many days old; what it says is said anew every day."""
+
+
+class Training(dg.Config):
+    """When models are learned anew."""
+
+    every_days: int = Field(
+        default=EVERY_DAYS, ge=0, description="Age in days at which a model is trained anew; 0 with every drop."
+    )
+
+
+def _morning_after(home: Home) -> dt.date:
+    last = home.lake.scan("predict.purchase_days").select(pl.col("ordered_on").max()).collect().item()
     if not isinstance(last, dt.date):
         raise dg.Failure("predict.purchase_days is empty: there is nothing to learn from", allow_retries=False)
     return last + _DAY
+
+
+def _kept(
+    context: dg.AssetExecutionContext, config: Training, home: Home, name: str, cut: dt.date
+) -> dg.Output[Predictors] | None:
+    """The models in use, while this code trained them and they stand."""
+    files = live_files(context, home)
+    live = None if files is None else Predictors.from_files(files, _QUESTIONS[name])
+    if live is None or not live.stand(cut, config.every_days):
+        return None
+    return dg.Output(live, metadata={"trained": f"kept: as of {live.models[0].as_of}"})
 
 
 def _trained(fitted: Sequence[tuple[Predictor, pl.DataFrame]]) -> dg.Output[Predictors]:
@@ -66,28 +91,37 @@ def _trained(fitted: Sequence[tuple[Predictor, pl.DataFrame]]) -> dg.Output[Pred
     return dg.Output(Predictors(tuple(models)), metadata=metadata)
 
 
-@model("predict/churn_model", ins={"days": read("predict/purchase_days")}, kinds=["scikitlearn"])
-def churn_model(days: pl.DataFrame) -> dg.Output[Predictors]:
+@model("predict/churn_model", ins={"days": reads_itself("predict/purchase_days")}, kinds=["scikitlearn"])
+def churn_model(context: dg.AssetExecutionContext, config: Training, home: Home) -> dg.Output[Predictors]:
     """Who stays away for 28 and for 56 days, learned from earlier cuts; features are strictly before each cut.
 
     Curves and boosted trees, calibrated on later cuts than they learned from. Held out are the latest cuts whose
     horizon has passed, each with a model of its own; beside it stand the base rate, recency, and BG/NBD.
     """
-    return _trained(buying.fit(days, _morning_after(days), CHURN))
+    cut = _morning_after(home)
+    if (kept := _kept(context, config, home, "churn", cut)) is not None:
+        return kept
+    return _trained(buying.fit(home.read("predict.purchase_days"), cut, CHURN))
 
 
-@model("predict/purchase_model", ins={"days": read("predict/purchase_days")}, kinds=["scikitlearn"])
-def purchase_model(days: pl.DataFrame) -> dg.Output[Predictors]:
+@model("predict/purchase_model", ins={"days": reads_itself("predict/purchase_days")}, kinds=["scikitlearn"])
+def purchase_model(context: dg.AssetExecutionContext, config: Training, home: Home) -> dg.Output[Predictors]:
     """Who comes within 7 days; as `predict/churn_model`, asked the other way round."""
-    return _trained(buying.fit(days, _morning_after(days), PURCHASE))
+    cut = _morning_after(home)
+    if (kept := _kept(context, config, home, "purchase", cut)) is not None:
+        return kept
+    return _trained(buying.fit(home.read("predict.purchase_days"), cut, PURCHASE))
 
 
-@model("predict/category_model", ins={"days": read("predict/category_days")}, kinds=["scikitlearn"])
-def category_model(days: pl.DataFrame) -> dg.Output[Predictors]:
+@model("predict/category_model", ins={"days": reads_itself("predict/category_days")}, kinds=["scikitlearn"])
+def category_model(context: dg.AssetExecutionContext, config: Training, home: Home) -> dg.Output[Predictors]:
     """From which of the categories they know customers buy within 7 days; beside it how often and how lately alone."""
-    last = days["ordered_on"].max()
+    last = home.lake.scan("predict.category_days").select(pl.col("ordered_on").max()).collect().item()
     # A retailer may have no categories at all: then nothing is learned, and that is said.
-    return _trained([categories.fit(days, last + _DAY if isinstance(last, dt.date) else dt.date(1970, 1, 1))])
+    cut = last + _DAY if isinstance(last, dt.date) else dt.date(1970, 1, 1)
+    if (kept := _kept(context, config, home, "category", cut)) is not None:
+        return kept
+    return _trained([categories.fit(home.read("predict.category_days"), cut)])
 
 
 @model(
@@ -97,20 +131,28 @@ def category_model(days: pl.DataFrame) -> dg.Output[Predictors]:
         "sends": read("customer/campaign_sends"),
         "responses": read("customer/campaign_responses"),
         "affinity": reads_itself("predict/campaign_affinity"),
-        "days": read("predict/purchase_days"),
+        "days": reads_itself("predict/purchase_days"),
     },
     kinds=["scikitlearn"],
 )
 def response_model(
-    home: Home, campaigns: pl.DataFrame, sends: pl.DataFrame, responses: pl.DataFrame, days: pl.DataFrame
+    context: dg.AssetExecutionContext,
+    config: Training,
+    home: Home,
+    campaigns: pl.DataFrame,
+    sends: pl.DataFrame,
+    responses: pl.DataFrame,
 ) -> dg.Output[Predictors]:
     """Who answers a campaign, said before it begins; learned from campaigns that had ended by then.
 
     Beside it stand each customer's own rate of answers so far, drawn towards that of all, and simple rules.
     """
-    affinity = home.lake.scan("predict.campaign_affinity")
+    cut = _morning_after(home)
+    if (kept := _kept(context, config, home, "response", cut)) is not None:
+        return kept
+    days, affinity = home.read("predict.purchase_days"), home.lake.scan("predict.campaign_affinity")
     newest = affinity.filter(pl.col("as_of") == affinity.select(pl.col("as_of").max()).collect().item()).collect()
-    return _trained([response.fit(campaigns, sends, responses, newest, days, _morning_after(days))])
+    return _trained([response.fit(campaigns, sends, responses, newest, days, cut)])
 
 
 def _figure(happens: str, of: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from cer_assets.defs.io import Origin, model, picture, read, reads_itself, sql_assets_of, table, table_spec
+from cer_assets.defs.io import Origin, live_files, model, picture, read, reads_itself, sql_assets_of, table, table_spec
 from cer_assets.defs.partitions import as_days, refuse_hindsight
 from cer_assets.defs.resources import Home
 from cer_assets.segment import (
@@ -49,10 +49,17 @@ _ORIGINS: dict[Kind, list[Origin]] = {
 }
 
 
+EVERY_DAYS = 7
+"""Segments are learned anew at the latest when they are so many days old; customers are assigned to them every day."""
+
+
 class Choice(dg.Config):
     """Whether segments stay."""
 
     start_anew: bool = Field(default=False, description="Choose segments as if there had been none before.")
+    every_days: int = Field(
+        default=EVERY_DAYS, ge=0, description="Age in days at which segments are learned anew; 0 with every drop."
+    )
 
 
 class Owner(dg.Config):
@@ -88,6 +95,17 @@ def _of(daily: pl.DataFrame, day: dt.date) -> pl.DataFrame:
     return daily.filter(pl.col("as_of") == day)
 
 
+def _kept(
+    context: dg.AssetExecutionContext, config: Choice, home: Home, day: dt.date
+) -> dg.Output[SegmentModel] | None:
+    """The model in use, while it was learned on an earlier day, is young enough, and by this code."""
+    files = None if config.start_anew else live_files(context, home)
+    live = None if files is None else SegmentModel.from_files(files)
+    if live is None or not 0 < (day - live.as_of).days < config.every_days:
+        return None
+    return dg.Output(live, metadata={"trained": f"kept: learned as of {live.as_of}", "as of": str(day)})
+
+
 def _trained(
     kind: Kind, features: pl.DataFrame, day: dt.date, previous: pl.DataFrame | None
 ) -> dg.Output[SegmentModel]:
@@ -105,17 +123,26 @@ def _trained(
 
 
 @model("segment/behaviour_model", ins=_HABITS, kinds=["scikitlearn", "scipy"])
-def behaviour_model(config: Choice, home: Home) -> dg.Output[SegmentModel]:
-    """How customers shop: k-means, with as many segments as are stable and large enough."""
+def behaviour_model(context: dg.AssetExecutionContext, config: Choice, home: Home) -> dg.Output[SegmentModel]:
+    """How customers shop: k-means, with as many segments as are stable and large enough; learned anew once a week."""
     day = _newest(home)
+    if (kept := _kept(context, config, home, day)) is not None:
+        return kept
     previous = None if config.start_anew else _previous(home, "behaviour", day)
     return _trained("behaviour", behaviour_features(_of_days(home, "habits", [day])), day, previous)
 
 
 @model("segment/preference_model", ins=_HABITS | _TASTES, kinds=["scikitlearn", "scipy"])
-def preference_model(config: Choice, home: Home, facts: pl.DataFrame) -> dg.Output[SegmentModel]:
-    """What customers spend on: k-means on shares of spend by category, brand and price, and what households said."""
+def preference_model(
+    context: dg.AssetExecutionContext, config: Choice, home: Home, facts: pl.DataFrame
+) -> dg.Output[SegmentModel]:
+    """What customers spend on: k-means on shares of spend by category, brand and price, and what households said.
+
+    Learned anew once a week.
+    """
     day = _newest(home)
+    if (kept := _kept(context, config, home, day)) is not None:
+        return kept
     previous = None if config.start_anew else _previous(home, "preference", day)
     habits, tastes = (_of_days(home, name, [day]) for name in ("habits", "tastes"))
     return _trained("preference", preference_features(tastes, habits, facts), day, previous)

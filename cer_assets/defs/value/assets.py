@@ -6,9 +6,8 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from cer_assets.defs.io import model, picture, python_table, read, same_day, sql_assets_of, table
+from cer_assets.defs.io import live_files, model, picture, python_table, read, same_day, sql_assets_of, table
 from cer_assets.defs.partitions import as_days, refuse_hindsight
-from cer_assets.defs.provenance import CODE_VERSION, latest, tag
 from cer_assets.defs.resources import Home
 from cer_assets.value import (
     CLVModel,
@@ -56,7 +55,8 @@ def clv_model(
     judged on what came after. The model is kept from day to day while it does: it is trained anew when it is four weeks
     old, when spend has left what it expected, when there are many more customers, or when its code changed.
     """
-    live = _live_model(context, home)
+    files = live_files(context, home)
+    live = None if files is None else CLVModel.from_files(files)
     why = (
         "there was none that this code trained"
         if live is None
@@ -83,15 +83,6 @@ def clv_model(
             "by what was known of purchases then": picture(clv_history(history)),
         }
     return dg.Output(learned, metadata=metadata)
-
-
-def _live_model(context: dg.AssetExecutionContext, home: Home) -> CLVModel | None:
-    """The champion, if this version of the code trained it."""
-    name = "_".join(context.asset_key.path)
-    trained = tag(latest(context.instance, context.asset_key, None), CODE_VERSION)
-    if home.models.champion(name) is None or trained != context.assets_def.code_versions_by_key[context.asset_key]:
-        return None
-    return CLVModel.from_files(home.models.load(name))
 
 
 class Horizons(dg.Config):
