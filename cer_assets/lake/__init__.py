@@ -6,7 +6,14 @@ What a column means, and which table is built from which, is said elsewhere: thi
 from cer_assets.lake.content import content_hash
 from cer_assets.lake.engine import attach, clean_connection
 from cer_assets.lake.models import ModelStore
-from cer_assets.lake.snapshot import Snapshot, build_warehouse, read_snapshot, take_snapshot
+from cer_assets.lake.snapshot import (
+    Snapshot,
+    build_warehouse,
+    needed_versions,
+    prune_snapshots,
+    read_snapshot,
+    take_snapshot,
+)
 from cer_assets.lake.sql import SqlFile, column_lineage, read_sql_file, sql_files, tables_read
 from cer_assets.lake.tables import Lake, MissingTable, Published, stretches
 from cer_assets.lake.vacuum import Vacuumed
@@ -24,6 +31,8 @@ __all__ = [
     "clean_connection",
     "column_lineage",
     "content_hash",
+    "needed_versions",
+    "prune_snapshots",
     "read_snapshot",
     "read_sql_file",
     "sql_files",

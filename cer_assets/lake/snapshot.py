@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from cer_assets.lake.files import staged_for, write_atomically
 from cer_assets.lake.tables import Lake
 
 CURRENT = "current.json"
+STANDS_STILL = 10
+"""How often the versions of all tables are read before they are said to move."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,62 @@ class Snapshot:
 
 
 def take_snapshot(lake: Lake, folder: Path) -> Snapshot:
-    """Write down the current version of every table, and make it the one that `current.json` names."""
-    versions = {table: lake.open(table).version() for table in lake.tables()}
+    """Write down the current version of every table, and make it the one that `current.json` names.
+
+    The versions are those of one moment: they are read until they stand still.
+
+    Raises:
+        RuntimeError: they never do, because another run is writing.
+    """
+    versions = _versions(lake)
+    for _ in range(STANDS_STILL):
+        before, versions = versions, _versions(lake)
+        if versions == before:
+            break
+    else:
+        raise RuntimeError(
+            f"no snapshot of {lake.root}: its tables change while they are looked at; is another run on?"
+        )
     snapshot = Snapshot(versions)
     write_atomically(folder / f"{snapshot.name}.json", snapshot.text.encode())
     write_atomically(folder / CURRENT, snapshot.text.encode())
     return snapshot
+
+
+def _versions(lake: Lake) -> dict[str, int]:
+    return {table: lake.open(table).version() for table in lake.tables()}
+
+
+def prune_snapshots(folder: Path, days: float) -> list[Snapshot]:
+    """Remove the snapshots that were taken more than some days ago, but for the current one and the one before.
+
+    The age is that of the file, not of the data: whoever works from a snapshot has so many days of his own to do it in,
+    however many days a run caught up with. A snapshot that was taken again is as young as that.
+
+    Returns:
+        those that are kept.
+    """
+    taken = sorted((p for p in folder.glob("*.json") if p.name != CURRENT), key=_age)
+    current = read_snapshot(folder).name
+    former = [path for path in taken if path.stem != current]
+    old = [path for path in former[1:] if _age(path) > days * 86_400]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return [_read(path) for path in taken if path not in set(old)]
+
+
+def _age(path: Path) -> float:
+    """Seconds since the file was written."""
+    return time.time() - path.stat().st_mtime
+
+
+def needed_versions(snapshots: Iterable[Snapshot]) -> dict[str, set[int]]:
+    """Table -> the versions of it that some of the snapshots name."""
+    needed: dict[str, set[int]] = {}
+    for snapshot in snapshots:
+        for table, version in snapshot.versions.items():
+            needed.setdefault(table, set()).add(version)
+    return needed
 
 
 def read_snapshot(folder: Path) -> Snapshot:
@@ -48,7 +101,11 @@ def read_snapshot(folder: Path) -> Snapshot:
     Raises:
         FileNotFoundError: none was taken yet.
     """
-    return Snapshot(json.loads((folder / CURRENT).read_text())["tables"])
+    return _read(folder / CURRENT)
+
+
+def _read(path: Path) -> Snapshot:
+    return Snapshot(json.loads(path.read_text())["tables"])
 
 
 def build_warehouse(lake: Lake, snapshot: Snapshot, path: Path) -> None:

@@ -1,12 +1,22 @@
 """Model files and snapshots: what was stored comes back, and nothing else."""
 
+import os
+import time
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
 
-from cer_assets.lake import Lake, ModelStore, build_warehouse, read_snapshot, take_snapshot
+from cer_assets.lake import (
+    Lake,
+    ModelStore,
+    build_warehouse,
+    needed_versions,
+    prune_snapshots,
+    read_snapshot,
+    take_snapshot,
+)
 
 
 def test_the_same_files_are_the_same_version(tmp_path: Path) -> None:
@@ -35,8 +45,10 @@ def test_a_version_that_was_never_stored_cannot_be_promoted(tmp_path: Path) -> N
         ModelStore(tmp_path).promote("als", "0")
 
 
-def test_a_reader_of_the_warehouse_sees_the_snapshot_not_the_lake(tmp_path: Path, two_days: pl.DataFrame) -> None:
-    lake, warehouse = Lake(str(tmp_path / "lake")), tmp_path / "warehouse.duckdb"
+def test_a_reader_of_the_warehouse_sees_the_snapshot_not_the_lake(
+    tmp_path: Path, either_lake: Lake, two_days: pl.DataFrame
+) -> None:
+    lake, warehouse = either_lake, tmp_path / "warehouse.duckdb"
     lake.publish("value.rfm", two_days)
     build_warehouse(lake, take_snapshot(lake, tmp_path / "snapshots"), warehouse)
     with duckdb.connect(warehouse, read_only=True) as reader:
@@ -46,3 +58,26 @@ def test_a_reader_of_the_warehouse_sees_the_snapshot_not_the_lake(tmp_path: Path
     with duckdb.connect(warehouse, read_only=True) as reader:
         assert reader.execute("select count(*) from value.rfm").fetchall() == [(1,)]
     assert read_snapshot(tmp_path / "snapshots").versions == {"value.rfm": 1}
+
+
+def test_snapshots_go_when_they_are_old_but_for_the_current_one_and_the_one_before(tmp_path: Path, lake: Lake) -> None:
+    folder, names = tmp_path / "snapshots", []
+    for number in range(4):
+        lake.publish("a.b", pl.DataFrame({"x": [number]}))
+        names.append(take_snapshot(lake, folder).name)
+    for age, name in enumerate(reversed(names)):
+        os.utime(folder / f"{name}.json", (time.time() - (10 + age) * 86_400,) * 2)
+    kept = prune_snapshots(folder, days=12.5)
+    assert needed_versions(kept) == {"a.b": {1, 2, 3}}
+    assert needed_versions(prune_snapshots(folder, days=0)) == {"a.b": {2, 3}}
+    assert sorted(path.stem for path in folder.glob("*.json")) == sorted([names[2], names[3], "current"])
+    assert read_snapshot(folder).versions == {"a.b": 3}
+
+
+def test_no_snapshot_is_taken_of_tables_that_move(tmp_path: Path, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.publish("a.b", pl.DataFrame({"x": [1]}))
+    moments = iter(range(100))
+    monkeypatch.setattr("cer_assets.lake.snapshot._versions", lambda _: {"a.b": next(moments)})
+    with pytest.raises(RuntimeError, match="is another run on"):
+        take_snapshot(lake, tmp_path / "snapshots")
+    assert not (tmp_path / "snapshots").exists()

@@ -15,6 +15,8 @@ from cer_assets.identity.labels import constraints, gathered
 from cer_assets.identity.queue import questions
 
 MODEL = dg.AssetKey(["identity", "model"])
+LABELS = "identity.labels"
+"""The table of answers about pairs."""
 LABELS_READ = "cer/labels_read"
 """Materialization metadata of the model: the version of identity.labels that it learned from."""
 WENT_LIVE = "went live"
@@ -139,7 +141,7 @@ def identity_model(
             "match weights": picture(weights_chart(learned)),
             "precision and recall": picture(quality_intervals(learned.facts)),
             "labels": labels.height,
-            LABELS_READ: home.lake.version("identity.labels"),
+            LABELS_READ: home.lake.version(LABELS),
         }
         if live is None or not home.lake.exists("identity.links"):
             why = "it is the first, or the one before can no longer be read"
@@ -165,13 +167,27 @@ def _live_model(home: Home) -> Model | None:
 
 
 def learned_from(instance: dg.DagsterInstance, home: Home, *, live: bool) -> pl.DataFrame | None:
-    """The labels that a model learned from: the one that went live last, or the last one trained; None without any."""
+    """The labels that a model learned from: the one that went live last, or the last one trained; None without any.
+
+    Where that version of them was vacuumed since, as an erasure does, the oldest that is still held.
+    """
+    version = _labels_version(instance, live=live)
+    return None if version is None else home.lake.scan(LABELS, home.lake.nearest(LABELS, version)).collect()
+
+
+def labels_read(instance: dg.DagsterInstance) -> set[int]:
+    """The versions of `identity.labels` that are still asked for: those that the models in question learned from."""
+    versions = (_labels_version(instance, live=live) for live in (True, False))
+    return {version for version in versions if version is not None}
+
+
+def _labels_version(instance: dg.DagsterInstance, *, live: bool) -> int | None:
     trained = instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=MODEL), limit=50).records
     for record in trained:
         facts = record.asset_materialization.metadata if record.asset_materialization else {}
         version = facts.get(LABELS_READ)
         if isinstance(version, dg.IntMetadataValue) and (not live or facts[WENT_LIVE].value):
-            return home.lake.scan("identity.labels", version.value).collect()
+            return version.value
     return None
 
 

@@ -1,17 +1,26 @@
 """What resolution buys, what an answer would change, the page for people to act on, and the snapshot of the lake."""
 
 import datetime as dt
+import os
 
 import dagster as dg
 import polars as pl
 
+from cer_assets.defs.identity.learning import LABELS, labels_read
 from cer_assets.defs.io import REPORT_FILE, code_of, picture, python_table, read, reads_itself, table
 from cer_assets.defs.partitions import days
 from cer_assets.defs.resources import Home
 from cer_assets.identity import Model
 from cer_assets.insight import resolution_chart, what_answers_change, what_resolution_buys
 from cer_assets.insight.report import Tables, customer_report
-from cer_assets.lake import Snapshot, build_warehouse, take_snapshot
+from cer_assets.lake import (
+    Snapshot,
+    Vacuumed,
+    build_warehouse,
+    needed_versions,
+    prune_snapshots,
+    take_snapshot,
+)
 
 WINDOW_DAYS = 28
 _LINE = (
@@ -214,15 +223,37 @@ def report(home: Home) -> dg.Output[str]:
     code_version=code_of("lake"),
     io_manager_key="snapshot_files",
 )
-def snapshot(home: Home) -> dg.Output[Snapshot]:
+def snapshot(context: dg.AssetExecutionContext, home: Home) -> dg.Output[Snapshot]:
     """One version of every table, written down under a name, and `warehouse.duckdb` with a view for each of them.
 
-    Built beside the old file and put in its place, so that whoever reads goes on reading.
+    Built beside the old file and put in its place, so that whoever reads goes on reading. Snapshots older than
+    `CER_SNAPSHOT_DAYS` go, and with them the versions of tables that no snapshot names any more.
     """
     taken = take_snapshot(home.lake, home.snapshots)
     build_warehouse(home.lake, taken, home.warehouse)
+    removed = _vacuum(context.instance, home)
     versions = pl.DataFrame({"table": list(taken.versions), "version": list(taken.versions.values())})
-    return dg.Output(taken, metadata={"tables": table(versions, most=100), "warehouse": str(home.warehouse)})
+    return dg.Output(
+        taken,
+        metadata={
+            "tables": table(versions, most=100),
+            "warehouse": str(home.warehouse),
+            "files removed": sum(one.files for one in removed),
+            "space freed": dg.MetadataValue.text(f"{sum(one.bytes for one in removed) / 1e6:,.1f} MB"),
+        },
+    )
+
+
+def snapshot_days() -> float:
+    """`CER_SNAPSHOT_DAYS`: how many days a snapshot is kept, and with it what it names."""
+    return float(os.environ.get("CER_SNAPSHOT_DAYS", "14"))
+
+
+def _vacuum(instance: dg.DagsterInstance, home: Home) -> list[Vacuumed]:
+    """Remove what neither a kept snapshot nor the teaching of a model needs."""
+    needed = needed_versions(prune_snapshots(home.snapshots, snapshot_days()))
+    needed.setdefault(LABELS, set()).update(labels_read(instance))
+    return [home.lake.vacuum(name, needed.get(name, set())) for name in home.lake.tables()]
 
 
 @dg.definitions

@@ -21,16 +21,11 @@ def names_every_table(home: Home) -> dg.AssetCheckResult:
     """Compare the snapshot with the lake."""
     versions = read_snapshot(home.snapshots).versions
     missing = sorted(set(home.lake.tables()) - set(versions))
-    gone = sorted(t for t, version in versions.items() if _newest(home, t) < version)
+    gone = sorted(t for t, version in versions.items() if not home.lake.holds(t, version))
     return dg.AssetCheckResult(
         passed=not missing and not gone,
         metadata={"tables": len(versions), "not named": missing, "no longer there": gone, "bound": 0},
     )
-
-
-def _newest(home: Home, table: str) -> int:
-    version = home.lake.version(table)
-    return -1 if version is None else version
 
 
 @dg.asset_check(
