@@ -3,12 +3,10 @@
 | purpose           | who has withdrawn it                                                                     |
 |-------------------|------------------------------------------------------------------------------------------|
 | `personalisation` | is on no list of `recommend.*`, and nothing that is learned for lists learns from them   |
-| `profiling`       | gets no figure in `predict.*`, and none of its models learns from them                   |
-| `email`           | is proposed for no campaign (`predict.response`); what is learned may learn from them    |
 
-A withdrawal holds from the load of its drop on. What nobody named a purpose for needs no consent here: accounts of
-purchases, value, segments. Any other purpose that a source delivers is kept in `customer.consents`, and governs nothing
-until it has a line above.
+A withdrawal holds from the load of its drop on. Any other purpose that a source delivers (`email`, `profiling`) is kept
+in `customer.consents`, by which whoever sends or selects must go, and governs nothing here until it has a line above.
+Accounts of purchases, value, segments and predictions need no consent here.
 """
 
 import datetime as dt
@@ -18,7 +16,7 @@ import polars as pl
 
 from cer_assets.defs.resources import Home
 
-PERSONALISATION, PROFILING, EMAIL = "personalisation", "profiling", "email"
+PERSONALISATION = "personalisation"
 CONSENTS = "customer.consents"
 
 

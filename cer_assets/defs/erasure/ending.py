@@ -55,9 +55,8 @@ def forget_snapshots(home: Home, kept: str) -> int:
 
 
 def vacuum(home: Home, table: str) -> None:
-    """Keep a table's current version alone, and no log of what values others had."""
-    opened = home.lake.open(table)
-    opened.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False, full=True)
+    """Keep a table's current version alone, at once: no other run is on, and no reader may go on with what was."""
+    home.lake.vacuum(table, (), grace=dt.timedelta(0))
 
 
 def now() -> dt.datetime:
