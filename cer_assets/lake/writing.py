@@ -48,6 +48,7 @@ def write_files(store: Store, table: str, stream: ArrowStream, partition_by: str
 
     Raises:
         pyarrow.ArrowInvalid: a value does not fit the type that its column has in the table.
+        OSError: the store is full, read-only or gone; it names the table's folder.
     """
     reader = pa.RecordBatchReader.from_stream(stream)
     if held is not None:
@@ -57,6 +58,10 @@ def write_files(store: Store, table: str, stream: ArrowStream, partition_by: str
         for value, batch in _pieces(reader, partition_by):
             parts.add(value, batch)
         parts.close()
+    except OSError as error:
+        parts.discard()
+        said = f"{table}: could not be written, and stays as it was ({error.strerror or error})"
+        raise OSError(error.errno, said, f"{store.root}/{table}") from error
     except BaseException:
         parts.discard()
         raise

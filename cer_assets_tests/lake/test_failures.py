@@ -1,0 +1,87 @@
+"""A publish that fails half way: it says where and why, the table stays as it was, and nothing of it lies about."""
+
+import errno
+import io
+from pathlib import Path
+from typing import IO
+
+import polars as pl
+import pytest
+
+from cer_assets.lake import Lake
+from cer_assets.lake.store import Store
+
+
+class Full(io.FileIO):
+    """A file on a disk that is full as soon as more than a few bytes are written."""
+
+    def write(self, data) -> int:
+        if len(data) > 8:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+ROWS = pl.DataFrame({"part": ["a", "b", "c"], "x": ["old", "old", "old"]})
+
+
+@pytest.mark.parametrize("partition_by", [None, "part"])
+@pytest.mark.parametrize("full_at", [0, 2])
+def test_a_full_disk_leaves_the_old_version_and_no_rest(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, partition_by: str | None, full_at: int
+) -> None:
+    lake.publish("a.b", ROWS, partition_by=partition_by)
+    before, opened, write = set(Path(lake.root).rglob("*")), 0, Store.write
+
+    def until_full(self: Store, path: str) -> IO[bytes]:
+        nonlocal opened
+        opened += 1
+        file = write(self, path)
+        if partition_by is None or opened > full_at:
+            file.close()
+            return Full(f"{self.root}/{path}", "wb")  # pyright: ignore[reportReturnType]
+        return file
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(OSError, match=r"a/b: could not be written, and stays") as raised,
+    ):
+        patch.setattr(Store, "write", until_full)
+        lake.publish("a.b", ROWS.with_columns(x=pl.lit("new")), partition_by=partition_by)
+    assert raised.value.errno == errno.ENOSPC
+    assert str(raised.value.filename).endswith("lake/a/b")
+    assert lake.version("a.b") == 0
+    assert lake.scan("a.b").collect()["x"].unique().to_list() == ["old"]
+    assert set(Path(lake.root).rglob("*")) == before
+    assert lake.publish("a.b", ROWS.with_columns(x=pl.lit("new")), partition_by=partition_by).version == 1
+
+
+def test_a_commit_that_fails_leaves_no_files(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.publish("a.b", ROWS, partition_by="part")
+    before = set(Path(lake.root).rglob("*"))
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="Read-only"):
+        patch.setattr("cer_assets.lake.tables.DeltaTable.create_write_transaction", fail)
+        lake.publish("a.b", ROWS.with_columns(x=pl.lit("new")), partition_by="part")
+    assert set(Path(lake.root).rglob("*")) == before
+
+
+def test_of_two_writers_the_second_looks_again(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.publish("a.b", ROWS.head(1), partition_by="part")
+    opened, raced = Lake.open, False
+
+    def open_and_be_overtaken(self: Lake, table: str, version: int | None = None):
+        nonlocal raced
+        found = opened(self, table, version)
+        if not raced:
+            raced = True
+            Lake(self.root).publish("a.b", ROWS.tail(1), partition_by="part", keys=["c"])
+        return found
+
+    monkeypatch.setattr(Lake, "open", open_and_be_overtaken)
+    done = lake.publish("a.b", ROWS[1:2], partition_by="part", keys=["b"])
+    assert done.version == 2
+    assert sorted(lake.scan("a.b").collect()["part"]) == ["a", "b", "c"]
+    assert not lake.publish("a.b", ROWS, partition_by="part").changed
