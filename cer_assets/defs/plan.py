@@ -18,7 +18,7 @@ from dagster import AssetCheckKey, AssetKey, DagsterInstance
 from cer_assets.defs.arrivals import Fingerprints
 from cer_assets.defs.io import INPUTS
 from cer_assets.defs.partitions import days
-from cer_assets.defs.provenance import CODE_VERSION, Graph, input_states, latest, stands_on, tag
+from cer_assets.defs.provenance import CODE_VERSION, Graph, Records, input_states, stands_on, tag
 from cer_assets.defs.resources import Home, feeds
 from cer_assets.feeds import Drop, Feed, list_drops, unknown_names, unreadable_names
 from cer_assets.feeds.landing import GRAMMAR
@@ -234,8 +234,12 @@ def held_back(instance: DagsterInstance, graph: Graph) -> dict[AssetKey, list[st
 
     A check that was planned and never answered, since its run was killed or the check itself failed, has not passed.
     """
+    return _held(graph, _blocking(instance, graph))
+
+
+def _held(graph: Graph, answers: Sequence[tuple[AssetCheckKey, bool | None]]) -> dict[AssetKey, list[str]]:
     held: dict[AssetKey, list[str]] = {}
-    for check, passed in _blocking(instance, graph):
+    for check, passed in answers:
         if not passed:
             for key in _standing_on(graph, check.asset_key):
                 held.setdefault(key, []).append(f"{check.asset_key.to_user_string()}:{check.name}")
@@ -251,11 +255,6 @@ def _blocking(instance: DagsterInstance, graph: Graph) -> list[tuple[AssetCheckK
         evaluation = record.event.asset_check_evaluation if record.event else None
         answers.append((check, None if evaluation is None else evaluation.passed))
     return answers
-
-
-def _unanswered(instance: DagsterInstance, graph: Graph) -> set[AssetKey]:
-    """Assets that a run left without the answer of a blocking check: they are due again, and their checks with them."""
-    return {check.asset_key for check, passed in _blocking(instance, graph) if passed is None}
 
 
 def _standing_on(graph: Graph, root: AssetKey) -> set[AssetKey]:
@@ -280,45 +279,46 @@ def next_step(
     day = newest_day(home)
     if day is None:
         return "no purchases were loaded yet"
-    held, unanswered = held_back(instance, graph), _unanswered(instance, graph)
-    if again := _load_again(instance, home, unanswered):
+    answers, records = _blocking(instance, graph), Records(instance, graph.toposorted_asset_keys)
+    held = _held(graph, answers)
+    # What a run left without the answer of a blocking check is due again, and its checks with it.
+    unanswered = {check.asset_key for check, passed in answers if passed is None}
+    if again := _load_again(records, home, unanswered):
         return again
     waiting: list[str] = []
     for job, wanted in jobs.items():
         if job == HISTORY_JOB:
-            if step := _history(instance, graph, home, wanted, held):
+            if step := _history(records, graph, home, wanted, held):
                 return step
             continue
-        due = _due(instance, graph, home, wanted, day, unanswered)
+        due = _due(records, graph, home, wanted, day, unanswered)
         waiting += [f"{key.to_user_string()} waits for {', '.join(held[key])}" for key in due if key in held]
         free = tuple(key for key in due if key not in held)
         if free:
-            return _step(instance, graph, home, job, free, day)
+            return _step(records, graph, home, job, free, day)
     if waiting:
         return f"held back by a blocking check: {'; '.join(waiting[:3])}"
     return f"everything stands on {day}"
 
 
-def _step(
-    instance: DagsterInstance, graph: Graph, home: Home, job: str, assets: tuple[AssetKey, ...], day: dt.date
-) -> Step:
+def _step(records: Records, graph: Graph, home: Home, job: str, assets: tuple[AssetKey, ...], day: dt.date) -> Step:
     """A run over some assets of one job: as of the day, or over all partitions of another grid."""
     grids = [grid for key in assets if (grid := graph.get(key).partitions_def) is not None]
     other = [grid.get_partition_keys() for grid in grids if grid != days]
     first, last = (other[0][0], other[0][-1]) if other else (str(day), str(day))
-    inputs = [(graph.get(key).code_version, input_states(instance, graph, home, key, str(day))) for key in assets]
+    inputs = [(graph.get(key).code_version, input_states(records, graph, home, key, str(day))) for key in assets]
     # The assets' own runs belong to the key: inputs that go from A to B and back to A are a third step, not the first.
-    runs = [entry.run_id if (entry := latest(instance, key, None)) else None for key in assets]
+    runs = [entry.run_id if (entry := records.latest(key, None)) else None for key in assets]
     why = f"{len(assets)} assets do not stand on {day} yet"
     return Step(
         job, assets, first if grids else None, last if grids else None, why, json.dumps(inputs), json.dumps(runs)
     )
 
 
-def _load_again(instance: DagsterInstance, home: Home, unanswered: set[AssetKey]) -> Step | None:
+def _load_again(records: Records, home: Home, unanswered: set[AssetKey]) -> Step | None:
     """A load that was killed between its rows and its checks: the newest day again, for the sake of the checks."""
     for key in sorted(key for key in unanswered if key.path[0] == "raw"):
-        feed, entry = feeds()[key.path[1]], latest(instance, key, None)
+        feed, entry = feeds()[key.path[1]], records.latest(key, None)
         day = home.ledger(feed.feed)["delivered_on"].max()
         if entry is not None and day is not None:
             why, by_day = f"{feed.feed}: a load ended before its checks", feed.partitions == "daily"
@@ -327,7 +327,7 @@ def _load_again(instance: DagsterInstance, home: Home, unanswered: set[AssetKey]
 
 
 def _due(
-    instance: DagsterInstance,
+    records: Records,
     graph: Graph,
     home: Home,
     wanted: Sequence[AssetKey],
@@ -341,7 +341,7 @@ def _due(
     due: set[AssetKey] = set()
     ordered = [key for key in graph.toposorted_asset_keys if key in set(wanted)]
     for key in ordered:
-        if stands_on(graph, key) & due or key in unanswered or _stale(instance, graph, home, key, str(day)):
+        if stands_on(graph, key) & due or key in unanswered or _stale(records, graph, home, key, str(day)):
             due |= {key} | set(graph.get(key).execution_set_asset_keys)
     # What stands on a sibling that became due after it was looked at.
     for key in ordered:
@@ -350,27 +350,27 @@ def _due(
     return [key for key in ordered if key in due]
 
 
-def _stale(instance: DagsterInstance, graph: Graph, home: Home, key: AssetKey, day: str) -> bool:
+def _stale(records: Records, graph: Graph, home: Home, key: AssetKey, day: str) -> bool:
     grid = graph.get(key).partitions_def
     parts = [None] if grid is None else [day] if grid == days else list(grid.get_partition_keys())
-    return any(_part_stale(instance, graph, home, key, part) for part in parts)
+    return any(_part_stale(records, graph, home, key, part) for part in parts)
 
 
-def _part_stale(instance: DagsterInstance, graph: Graph, home: Home, key: AssetKey, part: str | None) -> bool:
+def _part_stale(records: Records, graph: Graph, home: Home, key: AssetKey, part: str | None) -> bool:
     """Missing, computed by other code, or read from states that are no longer those of now."""
-    entry = latest(instance, key, part)
+    entry = records.latest(key, part)
     if entry is None or entry.asset_materialization is None:
         return True
     recorded = entry.asset_materialization.metadata.get(INPUTS)
     return (
         recorded is None
         or tag(entry, CODE_VERSION) != graph.get(key).code_version
-        or recorded.value != input_states(instance, graph, home, key, part)
+        or recorded.value != input_states(records, graph, home, key, part)
     )
 
 
 def _history(
-    instance: DagsterInstance, graph: Graph, home: Home, wanted: Sequence[AssetKey], held: Mapping[AssetKey, list[str]]
+    records: Records, graph: Graph, home: Home, wanted: Sequence[AssetKey], held: Mapping[AssetKey, list[str]]
 ) -> Step | None:
     """The newest stretch of days that a table with a history lacks, for all such tables that lack it.
 
@@ -379,7 +379,7 @@ def _history(
     expected = _days_of_history(home)
     lacks: dict[AssetKey, set[dt.date]] = {}
     for key in wanted:
-        have = {dt.date.fromisoformat(part) for part in instance.get_materialized_partitions(key)}
+        have = {dt.date.fromisoformat(part) for part in records.partitions(key)}
         if have and expected - have and key not in held:
             lacks[key] = expected - have
     if not lacks:
@@ -389,7 +389,7 @@ def _history(
     stretch = {day for day in missed if first <= day <= last}
     keys = tuple(key for key, missing in lacks.items() if stretch <= missing)
     why = f"{', '.join(key.to_user_string() for key in keys)}: days of the history are missing"
-    states = json.dumps([input_states(instance, graph, home, key, str(last)) for key in keys])
+    states = json.dumps([input_states(records, graph, home, key, str(last)) for key in keys])
     return Step(HISTORY_JOB, keys, str(first), str(last), why, states)
 
 

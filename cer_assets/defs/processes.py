@@ -65,10 +65,14 @@ class Process:
             return True
 
 
+_said: set[str] = set()
+
+
 def say_who_executes(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """Called in the process of a run, as its resources are made: the run gets the tag of the process."""
-    if Process.of(run) is None:
+    """Called in the process of a run, as its resources are made: the run gets the tag of the process, once."""
+    if Process.of(run) is None and run.run_id not in _said:
         instance.add_run_tags(run.run_id, Process.this(run.run_id).tag)
+        _said.add(run.run_id)
 
 
 def end_killed_runs(instance: dg.DagsterInstance) -> int:

@@ -1,6 +1,6 @@
 """In which state an asset is, and in which states it read the others: what catching up compares."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol, cast, overload
 
@@ -88,11 +88,54 @@ class Graph(Protocol):
         ...
 
 
-def latest(instance: DagsterInstance, key: AssetKey, partition: str | None) -> EventLogEntry | None:
+class Records:
+    """The newest materializations as one plan sees them: of some assets at once, and nothing twice."""
+
+    def __init__(self, instance: DagsterInstance, keys: Iterable[AssetKey]) -> None:
+        self._instance = instance
+        found = instance.get_asset_records(list(keys))
+        self._newest = {one.asset_entry.asset_key: one.asset_entry.last_materialization for one in found}
+        self._known = set(keys)
+        self._parts: dict[tuple[AssetKey, str], EventLogEntry | None] = {}
+        self._partitions: dict[AssetKey, AbstractSet[str]] = {}
+        self._versions: dict[str, int | None] = {}
+
+    def latest(self, key: AssetKey, partition: str | None) -> EventLogEntry | None:
+        """The newest materialization of the asset, or of one partition of it."""
+        if key not in self._known:
+            self._newest[key] = latest(self._instance, key, None)
+            self._known.add(key)
+        newest = self._newest.get(key)
+        if partition is None or newest is None or _partition(newest) == partition:
+            return newest
+        if (key, partition) not in self._parts:
+            self._parts[key, partition] = latest(self._instance, key, partition)
+        return self._parts[key, partition]
+
+    def partitions(self, key: AssetKey) -> AbstractSet[str]:
+        """The partitions that were ever materialized."""
+        if key not in self._partitions:
+            self._partitions[key] = self._instance.get_materialized_partitions(key)
+        return self._partitions[key]
+
+    def version(self, home: Home, table: str) -> int | None:
+        """The current version of a table."""
+        if table not in self._versions:
+            self._versions[table] = home.lake.version(table)
+        return self._versions[table]
+
+
+def _partition(entry: EventLogEntry) -> str | None:
+    return entry.asset_materialization.partition if entry.asset_materialization else None
+
+
+def latest(source: DagsterInstance | Records, key: AssetKey, partition: str | None) -> EventLogEntry | None:
     """The newest materialization of the asset, or of one partition of it."""
+    if isinstance(source, Records):
+        return source.latest(key, partition)
     partitions = None if partition is None else [partition]
     wanted = AssetRecordsFilter(asset_key=key, asset_partitions=partitions)
-    records = instance.fetch_materializations(wanted, limit=1).records
+    records = source.fetch_materializations(wanted, limit=1).records
     return records[0].event_log_entry if records else None
 
 
@@ -114,19 +157,18 @@ def stands_on(graph: Graph, key: AssetKey) -> set[AssetKey]:
 
 
 def input_states(
-    instance: DagsterInstance, graph: Graph, home: Home, key: AssetKey, partition: str | None
+    source: DagsterInstance | Records, graph: Graph, home: Home, key: AssetKey, partition: str | None
 ) -> dict[str, str | None]:
     """The state of everything that the asset stands on, by `schema/table`."""
-    child = graph.get(key)
+    child, parents = graph.get(key), sorted(stands_on(graph, key))
+    records = source if isinstance(source, Records) else Records(source, parents)
     return {
-        parent.to_user_string(): _state(instance, graph.get(parent), home, parent, child, partition)
-        for parent in sorted(stands_on(graph, key))
+        parent.to_user_string(): _state(records, graph.get(parent), home, parent, child, partition)
+        for parent in parents
     }
 
 
-def _state(
-    instance: DagsterInstance, node: Node, home: Home, key: AssetKey, child: Node, partition: str | None
-) -> str | None:
+def _state(records: Records, node: Node, home: Home, key: AssetKey, child: Node, partition: str | None) -> str | None:
     """As the child sees it.
 
     A raw table is in the state of its Delta version, which stands still when rows are written that were there before;
@@ -135,13 +177,12 @@ def _state(
     """
     grid, table, model = node.partitions_def, ".".join(key.path), "_".join(key.path)
     if key.path[0] == "raw":
-        return f"version {home.lake.version(table)}" if home.lake.exists(table) else None
+        version = records.version(home, table)
+        return None if version is None else f"version {version}"
     if grid is None:
-        return home.models.champion(model) or tag(latest(instance, key, None), DATA_VERSION)
+        return home.models.champion(model) or tag(records.latest(key, None), DATA_VERSION)
     if grid == days:
-        seen = (
-            partition if child.partitions_def == days else max(instance.get_materialized_partitions(key), default=None)
-        )
-        return tag(latest(instance, key, seen), DATA_VERSION)
+        seen = partition if child.partitions_def == days else max(records.partitions(key), default=None)
+        return tag(records.latest(key, seen), DATA_VERSION)
     champions = [home.models.champion(f"{model}-{part}") for part in grid.get_partition_keys()]
     return ",".join(champion or "-" for champion in champions) if any(champions) else None

@@ -103,21 +103,24 @@ def _commit_without_waiting(connection: object, _: object) -> None:
 def _run(home: Home, instance: dg.DagsterInstance, began: float) -> int:
     from cer_assets.definitions import defs
 
+    running_since = time.monotonic()
     definitions = defs()
     graph = cast("Graph", definitions.resolve_asset_graph())
     end_killed_runs(instance)
-    if others := instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY), limit=1):
-        _say(f"the run {others[0].run_id[:8]} of {others[0].job_name} is under way: wait for it, or end it in the UI")
+    if not _alone(instance):
         return 1
     for stray in stray_files(home):
         _say(f"landing zone: {stray}")
     seconds: Counter[str] = Counter()
-    failed = False
+    failed, computing = False, 0.0
     for step in _due(home, instance, graph):
+        if not _alone(instance):
+            return 1
         started = time.monotonic()
         result = _execute(definitions, instance, step)
         failed |= not result.success
         seconds += _seconds_by_stage(result)
+        computing += _seconds_of_steps(result)
         verdict = "done" if result.success else "FAILED"
         _say(f"{step.job}: {step.why} ... {verdict} in {time.monotonic() - started:.1f} s")
         _say_failures(result)
@@ -126,11 +129,22 @@ def _run(home: Home, instance: dg.DagsterInstance, began: float) -> int:
     if not seconds:
         _say("nothing to do")
     _summary(instance, graph, seconds, time.monotonic() - began)
+    if computing:
+        running = time.monotonic() - running_since
+        _say(f"runs {running:.1f} s, {running / computing:.2f} times the {computing:.1f} s that their steps computed")
     held = next_step(instance, graph, home, job_assets(graph))
     if isinstance(held, str):
         _say(f"\n{held}")
     _say(_NEXT.format(home=home.root))
     return 1 if failed else 0
+
+
+def _alone(instance: dg.DagsterInstance) -> bool:
+    """Whether no other run is under way: a daemon may have started one since, and two must not replace one table."""
+    others = instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY), limit=1)
+    for run in others:
+        _say(f"the run {run.run_id[:8]} of {run.job_name} is under way: wait for it, or end it in the UI")
+    return not others
 
 
 _NEXT = """
@@ -188,6 +202,11 @@ def _seconds_by_stage(result: dg.ExecuteInProcessResult) -> Counter[str]:
         if entry.is_step_success and entry.step_key in stages:
             seconds[stages[entry.step_key]] += entry.step_success_data.duration_ms / 1000  # pyright: ignore[reportArgumentType]  # a Counter adds floats too
     return seconds
+
+
+def _seconds_of_steps(result: dg.ExecuteInProcessResult) -> float:
+    """What assets and checks took, without what is between them."""
+    return sum(e.step_success_data.duration_ms for e in result.all_events if e.is_step_success) / 1000
 
 
 def _say_failures(result: dg.ExecuteInProcessResult) -> None:
