@@ -29,10 +29,17 @@ class Browser:
         self._driver.get(url)
         waiting = WebDriverWait(self._driver, 90)
         waiting.until(lambda _: all(word in self._text() for word in words), f"{url} does not show {words}")
-        time.sleep(2)  # the graph is laid out
+        self._comes_to_rest()
         picture.parent.mkdir(parents=True, exist_ok=True)
         self._driver.save_screenshot(str(picture))
         return self._text()
+
+    def _comes_to_rest(self, seconds: float = 15) -> None:
+        """Wait until graphs are laid out and nothing is still loading; some pages count seconds and never rest."""
+        end, before = time.monotonic() + seconds, ""
+        while (now := self._text()) != before and time.monotonic() < end:
+            before = now
+            time.sleep(2)
 
     def _text(self) -> str:
         return self._driver.find_element(By.TAG_NAME, "body").text

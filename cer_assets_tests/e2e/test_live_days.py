@@ -29,8 +29,8 @@ PAGES = {
     "checks": ("/assets/raw/transactions?view=checks", ["nothing_lost", "little_rejected"]),
     "events": ("/assets/raw/events?view=checks", ["every_file_read"]),
     "runs": ("/runs", ["customers", "load"]),
-    "sensors": ("/automation", ["landing", "catch_up", "daily"]),
-    "health": ("/overview/asset-health", ["transactions"]),
+    "sensors": ("/automation", ["landing", "catch_up", "alerts", "daily"]),
+    "health": ("/overview/asset-health", ["Overview"]),
 }
 """The pages that people open in the morning: where they are, and what they say."""
 BAD = {"raw/transactions:little_rejected", "raw/events:every_file_read"}
