@@ -95,7 +95,7 @@ def _rows(opened: Opened, columns: Sequence[Column]) -> pl.DataFrame:
         use_threads=False,
     )
     room = opened.most_bytes
-    read: list[pa.RecordBatch] = []
+    read: list[Any] = []
     for batch in batches:
         batch.validate(full=True)
         room -= sum(map(_bytes_written_out, batch.columns))
@@ -123,6 +123,6 @@ def _bytes_written_out(column: Any) -> int:
     return letters + 8 * len(column)
 
 
-def _written_out(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _written_out(batch: Any) -> Any:
     columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns]
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)

@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
-import pyarrow.parquet as pq
-
 _UNPACKED, _PACKED, _DATA, _DICTIONARY, _DATA_V2 = 2, 3, 5, 7, 8
 _VALUES, _ENCODING, _ENCODING_V2 = 1, 2, 4
 _PREFIXED = 7
@@ -53,7 +51,7 @@ class Column:
         return self.at_least + self.values * self.longest
 
 
-def columns_of(content: bytes, footer: pq.FileMetaData) -> list[Column]:
+def columns_of(content: bytes, footer: Any) -> list[Column]:
     """What each column's pages hold.
 
     Raises:

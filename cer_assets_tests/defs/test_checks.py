@@ -37,6 +37,11 @@ def busy_last_day(ledger: pl.DataFrame) -> pl.DataFrame:
     return ledger.with_columns(accepted=pl.when(last).then(100_000).otherwise("accepted"))
 
 
+def last_day_without_shops(lines: pl.DataFrame) -> pl.DataFrame:
+    last = pl.col("delivered_on") == pl.col("delivered_on").max()
+    return lines.with_columns(store_id=pl.when(~last).then("store_id"))
+
+
 def strangers_with_one_phone(records: pl.DataFrame) -> pl.DataFrame:
     """Everybody has one phone number, and a name and birth date of their own."""
     number = pl.int_range(pl.len())
@@ -94,6 +99,7 @@ PLANTED: list[tuple[str, str, str, Change]] = [
     ("raw/transactions", "keys_once", "raw.transactions", first_row_again),
     ("raw/transactions", "little_rejected", "raw.deliveries", worth("rejected", 1000)),
     ("raw/transactions", "usual_volume", "raw.deliveries", busy_last_day),
+    ("raw/transactions", "usual_gaps", "raw.transactions", last_day_without_shops),
     ("raw/crm_customers", "nothing_lost", "raw.crm_customers", without_first_row),
     ("raw/crm_customers", "keys_once", "raw.crm_customers", first_row_again),
     ("identity/records", "record_once", "identity.records", first_row_again),
@@ -250,7 +256,8 @@ def test_every_check_of_the_project_is_planted_or_named_here(project: dg.Definit
     }
     every = {(k.asset_key.to_user_string(), k.name) for c in project.asset_checks or [] for k in c.check_keys}
     of_feeds = {(a, n) for a, n in every if a.startswith("raw/") and a not in ("raw/transactions", "raw/crm_customers")}
-    shared = {("raw/crm_customers", "little_rejected"), ("raw/crm_customers", "every_file_read")}
+    alike = ("little_rejected", "every_file_read", "usual_volume", "usual_gaps")
+    shared = {("raw/crm_customers", name) for name in alike}
     assert every - of_feeds - shared - {(a, n) for a, n, _, _ in PLANTED} == elsewhere
 
 

@@ -518,6 +518,9 @@ def strange_column(draw: random.Random, rows: int) -> Any:
     def cast(kind: Any, value: int, width: Any) -> Any:
         return of(width, value).view(kind)
 
+    def written_once(at: int | None, value: Any) -> Any:
+        return pa.DictionaryArray.from_arrays(of(pa.int8(), at), pa.array([value]))
+
     zone = draw.choice([None, "UTC", "Asia/Tokyo", "+05:30", "-14:00", "America/New_York"])
     makers: list[Callable[[], Any]] = [
         *(lambda unit=unit: cast(pa.timestamp(unit, zone), big, pa.int64()) for unit in ("s", "ms", "us", "ns")),
@@ -548,9 +551,9 @@ def strange_column(draw: random.Random, rows: int) -> Any:
         lambda: of(pa.binary(), b"\xff\xfe\x00"),
         lambda: of(pa.binary(4), b"\x00\x01\x02\x03"),
         lambda: of(pa.large_string(), f"{NAME}\0"),
-        lambda: pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int8()), pa.array([NAME])),
-        lambda: pa.DictionaryArray.from_arrays(pa.array([None] * rows, pa.int8()), pa.array([1.5])),
-        lambda: pa.nulls(rows),
+        lambda: written_once(0, NAME),
+        lambda: written_once(None, 1.5),
+        lambda: of(pa.null(), None),
         lambda: of(pa.bool_(), True),
         lambda: of(pa.string(), "x" * 100_000),
     ]
