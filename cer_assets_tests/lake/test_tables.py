@@ -2,6 +2,7 @@
 
 import datetime as dt
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
 import polars as pl
@@ -71,6 +72,20 @@ def test_a_day_whose_rows_stay_is_not_written_again(
     stayed = before & set(lake.open("identity.records").file_uris())
     assert [f"as_of={day(0)}" in uri for uri in stayed] == [True]
     assert sorted(lake.scan("identity.records").collect()["customer_id"]) == ["a", "b", "z"]
+
+
+def test_writers_at_once_lose_and_double_nothing(lake: Lake) -> None:
+    rows = pl.DataFrame({"part": ["a", "b", "c"], "x": [1, 2, 3]})
+    lake.publish("a.b", rows.head(1), partition_by="part")
+
+    def write(number: int) -> None:
+        part = rows[number % 3 : number % 3 + 1]
+        lake.publish("a.b", part, partition_by="part", keys=part["part"].to_list())
+
+    with ThreadPoolExecutor(4) as several:
+        list(several.map(write, range(4)))
+    assert lake.scan("a.b").sort("part").collect().equals(rows)
+    assert not lake.publish("a.b", rows, partition_by="part").changed
 
 
 def test_a_row_of_no_day_is_refused_by_the_name_of_the_column(lake: Lake, two_days: pl.DataFrame) -> None:
