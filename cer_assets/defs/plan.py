@@ -258,10 +258,13 @@ def _blocking(instance: DagsterInstance, graph: Graph) -> list[tuple[AssetCheckK
 
 
 def _standing_on(graph: Graph, root: AssetKey) -> set[AssetKey]:
-    above = {root}
-    for key in graph.toposorted_asset_keys:
-        if graph.get(key).parent_keys & above:
-            above.add(key)
+    """What reads the asset, however many tables lie between; of assets that one function computes, all or none."""
+    above, before = {root}, 0
+    while len(above) > before:
+        before = len(above)
+        for key in graph.toposorted_asset_keys:
+            if graph.get(key).parent_keys & above:
+                above |= {key} | set(graph.get(key).execution_set_asset_keys)
     return above - {root}
 
 

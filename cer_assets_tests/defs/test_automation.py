@@ -190,6 +190,16 @@ def test_an_unreadable_file_fails_with_its_name_and_without_its_content(
     assert due_loads(empty_home) == []
 
 
+def test_tables_that_one_function_computes_are_held_back_together(
+    project: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    graph = project.resolve_asset_graph()
+    planned(instance, dg.AssetCheckKey(dg.AssetKey(["raw", "campaign_responses"]), "nothing_lost"))
+    held = set(held_back(instance, cast("Graph", graph)))
+    assert {dg.AssetKey(["predict", name]) for name in ("response", "churn")} <= held
+    assert all(graph.get(key).execution_set_asset_keys <= held for key in held)
+
+
 def test_a_check_that_was_planned_and_never_answered_holds_back_and_makes_its_asset_due(
     project: dg.Definitions, instance: dg.DagsterInstance, shop: Home
 ) -> None:
