@@ -62,9 +62,9 @@ def forget_truth(truth: Path, suppression: Suppression) -> None:
         write_atomically(truth, buffer.getvalue())
 
 
-def leftovers(root: Path) -> list[Path]:
-    """Half-written files of processes that were killed, anywhere under a folder."""
-    return sorted(path for path in root.rglob(".*.tmp") if path.is_file())
+def leftovers(*folders: Path) -> list[Path]:
+    """Half-written files of processes that were killed, in some folders that nobody else writes into."""
+    return sorted(path for folder in folders for path in folder.rglob(".*.tmp") if path.is_file())
 
 
 def _versions(folder: Path) -> list[Path]:

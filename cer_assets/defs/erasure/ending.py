@@ -35,7 +35,7 @@ def end(home: Home, done_at: dt.datetime) -> pl.DataFrame:
     ]
     forget_versions(home.models.root)
     clear(spill(home))
-    for path in leftovers(home.models.root.parent):
+    for path in leftovers(home.models.root, home.reports, home.snapshots):
         path.unlink(missing_ok=True)
     for table in home.lake.tables():
         if table not in (KEPT, LIST):

@@ -253,12 +253,16 @@ def _load_again(
 
 
 def _strays(home: Home, of: Suppression, figures: dict[str, int]) -> None:
-    """What lies in the landing zone and is no drop: line by line, where it is text."""
+    """What lies in the landing zone and is no drop: line by line, where it is text.
+
+    What is hidden, or ends in .tmp or .part, is still being written: once it is a drop, its load keeps them out.
+    """
     if not home.landing.is_dir():
         return
     drops = {str(drop.path) for name in feeds() for drop in list_drops(home.landing, name)}
     for path in sorted(home.landing.rglob("*"), key=str):
-        if str(path) in drops or not path.is_file() or path.name.endswith(".lock"):
+        unfinished = path.name.startswith(".") or path.name.endswith((".tmp", ".part"))
+        if str(path) in drops or unfinished or not path.is_file():
             continue
         name = str(path)[len(str(home.landing)) + 1 :]
         try:
