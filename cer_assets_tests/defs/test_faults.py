@@ -26,6 +26,12 @@ def caused_by(error: Exception) -> Exception:
     return outer
 
 
+@pytest.fixture(autouse=True)
+def every_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is raised here is no `raise` of the package, whose words are kept."""
+    monkeypatch.setenv("CER_ERRORS", "whole")
+
+
 @pytest.mark.parametrize(
     ("error", "again"),
     [

@@ -267,3 +267,21 @@ def test_a_process_of_another_host_is_left_to_run_monitoring(instance: dg.Dagste
     assert Process("elsewhere", here.pid + (1 << 22 if gone else 0), here.born, "run").gone() is False
     assert Process(here.host, here.pid + (1 << 22 if gone else 0), here.born, "run").gone() is gone
     assert Process(here.host, here.pid, here.born - 60, "run").gone()  # its number was given to another since
+
+
+def test_a_run_says_which_process_executes_it_and_one_executed_anew_does_not_inherit_it(
+    instance: dg.DagsterInstance, empty_home: Home
+) -> None:
+    @dg.op(required_resource_keys={"home"})
+    def step() -> None: ...
+
+    job = dg.GraphDefinition(name="customers", node_defs=[step]).to_job(resource_defs={"home": empty_home})
+    first = job.execute_in_process(instance=instance)
+    run = instance.get_run_by_id(first.run_id)
+    assert run is not None
+    process = Process.of(run)
+    assert process is not None
+    assert process.pid == os.getpid()
+    assert not process.gone()
+    again = instance.create_run_for_job(job, tags=run.tags)
+    assert Process.of(again) is None
