@@ -8,14 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cer_assets.lake import Lake, content_hash
+from cer_assets.lake import Lake
 from cer_assets_tests.conftest import PROJECT, copied, environment, run_home
-
-
-def contents(home: Path) -> dict[str, str]:
-    """The content of every table."""
-    lake = Lake(str(home / "lake"))
-    return {table: content_hash(lake.scan(table).collect()) for table in lake.tables()}
+from cer_assets_tests.e2e.undisturbed import contents
 
 
 @pytest.fixture
