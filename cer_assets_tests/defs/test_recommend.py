@@ -72,6 +72,10 @@ def known(home: Home, purchases: pl.DataFrame, until: dt.date) -> None:
         "customer.events": pl.DataFrame(
             schema=dict.fromkeys(("customer_id", "product_id", "kind"), pl.String) | {"occurred_at": pl.Datetime("us")}
         ),
+        "customer.consents": pl.DataFrame(
+            schema={"customer_id": pl.String, "purpose": pl.String, "granted": pl.Boolean}
+            | {"said_at": pl.Datetime("us"), "known_on": pl.Date}
+        ),
         "identity.links": PEOPLE.with_columns(record_id="crm:" + pl.col("customer_id")),
         "identity.customers": PEOPLE,
         "value.purchases": spent,
@@ -177,3 +181,39 @@ def test_a_shop_with_too_little_to_judge_by_still_has_lists(
     decided = empty_home.read("recommend.decisions")
     assert decided.select("promoted").to_series().to_list() == [False] * decided.height
     assert listed(project, instance, empty_home, FIRST).height > 0
+
+
+def test_of_more_customers_than_teach_everyone_has_a_list_and_who_did_not_move_keeps_it(
+    project: dg.Definitions,
+    instance: dg.DagsterInstance,
+    empty_home: Home,
+    purchases: pl.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from cer_assets.defs.recommend import inputs
+
+    monkeypatch.setattr(inputs, "teachers", lambda counted: counted["customer_id"].sort()[: CUSTOMERS // 2])
+    home = empty_home
+    known(home, purchases, FIRST)
+    challenged(project, instance, home, 1.0)
+    lists = listed(project, instance, home, FIRST)
+    assert set(lists["customer_id"]) == {*PEOPLE["customer_id"], "unknown"}
+    known(home, purchases, FIRST + DAY)
+    moved = purchases.filter(pl.col("ordered_on") == FIRST + DAY)["customer_id"].unique()
+    after = listed(project, instance, home, FIRST + DAY)
+    kept = after.join(lists, on=lists.columns[1:], how="semi")["customer_id"].unique()
+    assert kept.len() > 0
+    made = latest_metadata(instance, FIRST + DAY)
+    assert made["carried"].value + made["made by the champion"].value + made["made by one family"].value == CUSTOMERS
+    assert 0 < made["carried"].value <= CUSTOMERS - moved.len()
+    assert listed(project, instance, home, FIRST + DAY).equals(after)
+
+
+def latest_metadata(instance: dg.DagsterInstance, day: dt.date) -> Any:
+    """What the newest lists of a day said of themselves."""
+    from cer_assets.defs.provenance import latest
+
+    entry = latest(instance, dg.AssetKey(["recommend", "recommendations"]), str(day))
+    assert entry is not None
+    assert entry.asset_materialization is not None
+    return entry.asset_materialization.metadata

@@ -67,7 +67,11 @@ def history(lines: pl.DataFrame, events: pl.DataFrame, buckets: pl.DataFrame) ->
 
 @pytest.fixture(scope="module")
 def model(history: Interactions) -> Recommender:
-    families = {"frequency": PersonalFrequency(), "popularity": Popularity(), "tifu_knn": TifuKnn()}
+    families: dict[str, Recommender] = {
+        "frequency": PersonalFrequency(),
+        "popularity": Popularity(),
+        "tifu_knn": TifuKnn(),
+    }
     return Hybrid(None, families=lambda: families).fit(history, catalogue(), CUT)
 
 
@@ -100,7 +104,6 @@ def test_who_did_not_teach_has_a_list_of_their_own_purchases(history: Interactio
     lists = rank_everyone(model, history, pl.Series(["c00"]), catalogue(), LAST, rhythm).rows.filter(customer_id="c00")
     mine = history.columns[history.rows == history.row_of(pl.Series(["c00"]))[0]]
     bought = history.products.gather(np.unique(mine))
-    assert lists["product_id"].is_in(bought.implode()).mean() > 0.5
     assert lists.head(len(bought))["product_id"].is_in(bought.implode()).all()
     assert lists.head(len(bought))["reason"].str.contains("last on|Bought once").all()
 

@@ -17,6 +17,7 @@ from cer_assets.recommend import (
     UNKNOWN,
     Context,
     CrowdSettings,
+    Interactions,
     Policy,
     Recommender,
     Rhythm,
@@ -210,6 +211,11 @@ def _newest(home: Home) -> tuple[Shop, dt.date]:
     return shop, morning_after(shop.last)
 
 
+def _counted_among(shop: Shop, history: Interactions) -> dict[str, Any]:
+    """What a count is of, where it is not of everyone: more customers and baskets there are, never fewer."""
+    return {"counted among customers": len(history.customers)} if shop.sampled else {}
+
+
 @python_table(
     "recommend/moments",
     columns={
@@ -248,7 +254,8 @@ def moments(config: Lists, home: Home) -> dg.Output[pl.DataFrame]:
     ]
     frame = pl.concat(lists)
     shown = frame.filter(pl.col("weekday").is_in([2, 6]), pl.col("rank") <= 3)
-    return dg.Output(frame, metadata={"Tuesday and Saturday": table(shown.drop("as_of", "score"))})
+    told = {"Tuesday and Saturday": table(shown.drop("as_of", "score"))}
+    return dg.Output(frame, metadata=told | _counted_among(shop, history))
 
 
 @python_table(
@@ -256,7 +263,7 @@ def moments(config: Lists, home: Home) -> dg.Output[pl.DataFrame]:
     columns={
         "product_id": "The product.",
         "with_product_id": "What is bought with it.",
-        "baskets": "Day-baskets that hold both.",
+        "baskets": "Day-baskets that hold both; of very many customers those of the ones that models learn from.",
         "lift": "How many times as often as if they met by chance.",
     },
     origins=dict.fromkeys(("product_id", "with_product_id", "baskets", "lift"), _BOUGHT),
@@ -266,11 +273,13 @@ def moments(config: Lists, home: Home) -> dg.Output[pl.DataFrame]:
 def bought_together(config: Lists, home: Home) -> dg.Output[pl.DataFrame]:
     """Of each product the ones that meet it in baskets more often than chance would have it."""
     shop, cut = _newest(home)
-    found = pairs(shop.before(cut, config.min_customers))
+    history = shop.before(cut, config.min_customers)
+    found = pairs(history)
     shown = found.sort("baskets", "product_id", "with_product_id", descending=[True, False, False]).head(20)
     titles = {"title": "product_id", "with": "with_product_id"}
     shown = shown.with_columns(**{name: named(shop.products, shown[of]) for name, of in titles.items()})
-    return dg.Output(found, metadata={"most baskets": table(shown.select("title", "with", "baskets", "lift"))})
+    told = {"most baskets": table(shown.select("title", "with", "baskets", "lift"))}
+    return dg.Output(found, metadata=told | _counted_among(shop, history))
 
 
 @python_table(
