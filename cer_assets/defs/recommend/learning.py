@@ -88,9 +88,7 @@ def als(context: dg.AssetExecutionContext, config: AlsTraining, home: Home) -> d
     cut = morning_after(newest["as_of"].max())
     since = withdrawn_on(home, PERSONALISATION)
     due = [
-        name
-        for name in context.partition_keys
-        if not _als_stands(context, home, name, cut, config.every_days, since)
+        name for name in context.partition_keys if not _als_stands(context, home, name, cut, config.every_days, since)
     ]
     kept = {
         name: Als.from_files(home.models.load(_als_name(name))) for name in context.partition_keys if name not in due
