@@ -19,8 +19,9 @@ UNDER_WAY = [
 ]
 _HAS_PROCESS = [status for status in UNDER_WAY if status != dg.DagsterRunStatus.QUEUED]
 """A run is entered as not started before it is queued or executed: whoever entered it may be gone by then too."""
-START_SECONDS = 120
-"""A launched run whose process has not said who it is by then never came up: loading the project takes it seconds."""
+START_SECONDS = 300
+"""A launched run whose process has not said who it is by then never came up: loading the project takes it seconds, and
+minutes where a machine has far more to do than it can."""
 _GONE = "the process that executed this run is gone; what it left undone is due again"
 _NEVER_UP = f"the process that was to execute this run did not come up within {START_SECONDS} s"
 
@@ -69,8 +70,15 @@ _said: set[str] = set()
 
 
 def say_who_executes(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """Called in the process of a run, as its resources are made: the run gets the tag of the process, once."""
+    """Called in the process of a run, as its resources are made: the run gets the tag of the process, once.
+
+    Raises:
+        Failure: the run was ended meanwhile, since its process was so long in coming up; another may do its work by now.
+    """
     if Process.of(run) is None and run.run_id not in _said:
+        now = instance.get_run_by_id(run.run_id)
+        if now is not None and now.status not in UNDER_WAY:
+            raise dg.Failure("this run was ended before its process came up: nothing is done", allow_retries=False)
         instance.add_run_tags(run.run_id, Process.this(run.run_id).tag)
         _said.add(run.run_id)
 

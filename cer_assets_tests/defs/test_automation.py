@@ -16,7 +16,7 @@ import pytest
 from cer_assets.defs.automation import job_assets, landing_sensor
 from cer_assets.defs.partitions import refuse_hindsight
 from cer_assets.defs.plan import Step, due_loads, held_back, newest_day, next_step, stray_files
-from cer_assets.defs.processes import Process, end_killed_runs
+from cer_assets.defs.processes import Process, end_killed_runs, say_who_executes
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home, feeds
 from cer_assets.defs.wiring import resources
@@ -272,6 +272,12 @@ def test_a_run_whose_process_is_gone_is_marked_as_failed(instance: dg.DagsterIns
     ended = instance.get_run_by_id(run.run_id)
     assert ended is not None
     assert ended.status == dg.DagsterRunStatus.FAILURE
+
+
+def test_a_process_that_comes_up_after_its_run_was_ended_does_nothing(instance: dg.DagsterInstance) -> None:
+    run = instance.create_run_for_job(dg.job(name="j")(lambda: None), status=dg.DagsterRunStatus.FAILURE)
+    with pytest.raises(dg.Failure, match="ended before its process came up"):
+        say_who_executes(instance, run)
 
 
 HISTORY = [dg.AssetKey(["value", "rfm"]), dg.AssetKey(["value", "rfm_history"])]
