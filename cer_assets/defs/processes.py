@@ -73,7 +73,7 @@ def say_who_executes(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Called in the process of a run, as its resources are made: the run gets the tag of the process, once.
 
     Raises:
-        Failure: the run was ended meanwhile, since its process was so long in coming up; another may do its work by now.
+        Failure: the run was ended meanwhile, since its process was so long in coming up; another may do its work.
     """
     if Process.of(run) is None and run.run_id not in _said:
         now = instance.get_run_by_id(run.run_id)
