@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import duckdb
 import polars as pl
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Schema, TableFeatures
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, TableFeatures
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
@@ -27,6 +27,9 @@ CONTENT = "cer.content"
 """In a commit: the content hash of the rows handed over."""
 STATISTICS, NONE_OF_VALUES = "delta.dataSkippingNumIndexedCols", "0"
 """The table property that keeps the smallest and largest values of columns, which may be a person's, out of the log."""
+LOG_STAYS = PostCommitHookProperties(cleanup_expired_logs=False)
+"""After a commit delta-rs would remove what is old of the log, and with it versions that a snapshot names: what may go
+is known to `vacuum` alone."""
 ATTEMPTS = 5
 """How often rows are compared and written again where another wrote the table meanwhile."""
 
@@ -248,9 +251,10 @@ class Lake:
                 partition_by=handed.partition_by,
                 configuration={STATISTICS: NONE_OF_VALUES},
                 commit_properties=_said(handed, handed.sums, before),
+                post_commithook_properties=LOG_STAYS,
             )
         except BaseException as error:
-            discard(self.store, folder_of(handed.table), written.files)
+            self._discard(handed.table, written.files)
             if opened is None and self.exists(handed.table):
                 raise CommitFailedError(f"{handed.table} was made by another meanwhile") from error
             raise
@@ -274,10 +278,18 @@ class Lake:
                 partition_by=[handed.partition_by],
                 partition_filters=[(handed.partition_by, "in", sorted(names))],
                 commit_properties=_said(handed, {**kept, **moved}, before),
+                post_commithook_properties=LOG_STAYS,
             )
         except BaseException:
-            discard(self.store, folder_of(handed.table), written.files)
+            self._discard(handed.table, written.files)
             raise
+
+    def _discard(self, table: str, files: Sequence[AddAction]) -> None:
+        """Take away what was written for a commit that failed; what failed after the commit stood takes nothing."""
+        held = files_of(self.open(table)) if self.exists(table) else []
+        named = {path.rpartition("/")[2] for path in held}
+        if named.isdisjoint(file.path.rpartition("/")[2] for file in files):
+            discard(self.store, folder_of(table), files)
 
     def _published(self, handed: "Handed", *, changed: bool) -> Published:
         opened = self.open(handed.table)

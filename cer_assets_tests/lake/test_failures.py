@@ -2,6 +2,7 @@
 
 import errno
 import io
+import pkgutil
 from pathlib import Path
 from typing import IO
 
@@ -66,6 +67,30 @@ def test_a_commit_that_fails_leaves_no_files(lake: Lake, monkeypatch: pytest.Mon
         patch.setattr("cer_assets.lake.tables.DeltaTable.create_write_transaction", fail)
         lake.publish("a.b", ROWS.with_columns(x=pl.lit("new")), partition_by="part")
     assert set(Path(lake.root).rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("partition_by", "commit"),
+    [(None, "create_table_with_add_actions"), ("part", "DeltaTable.create_write_transaction")],
+)
+def test_what_fails_after_the_commit_takes_no_file_of_the_version_that_stands(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, partition_by: str | None, commit: str
+) -> None:
+    rows = ROWS.with_columns(part=pl.lit("a name's"))
+    lake.publish("a.b", rows, partition_by=partition_by)
+    where, _, name = f"cer_assets.lake.tables.{commit}".rpartition(".")
+    written = getattr(pkgutil.resolve_name(where), name)
+
+    def without_checkpoint(*given: object, **named: object) -> None:
+        written(*given, **named)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(f"{where}.{name}", without_checkpoint)
+        lake.publish("a.b", rows.with_columns(x=pl.lit("new")), partition_by=partition_by)
+    assert lake.version("a.b") == 1
+    assert lake.scan("a.b").collect()["x"].unique().to_list() == ["new"]
+    assert not lake.publish("a.b", rows.with_columns(x=pl.lit("new")), partition_by=partition_by).changed
 
 
 def test_of_two_writers_the_second_looks_again(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,20 @@ def test_what_is_young_stays_for_writers_and_readers(lake: Lake) -> None:
     assert rows(lake, 0) == ["planted0", "planted0"]
 
 
+@pytest.mark.parametrize("partition_by", [None, "part"])
+def test_a_commit_takes_nothing_of_the_log_however_old(lake: Lake, partition_by: str | None) -> None:
+    def day(number: int) -> pl.DataFrame:
+        return pl.DataFrame({"part": ["a"], "x": [number]})
+
+    lake.publish("a.b", day(0), partition_by=partition_by)
+    lake.open("a.b").alter.set_table_properties({"delta.checkpointInterval": "2"})
+    for number in range(2, 8):
+        for file in Path(lake.uri("a.b"), "_delta_log").iterdir():
+            os.utime(file, (time.time() - 90 * 86_400,) * 2)
+        lake.publish("a.b", day(number), partition_by=partition_by)
+    assert [lake.scan("a.b", v).collect()["x"].item() for v in range(2, 8)] == list(range(2, 8))
+
+
 def test_what_a_killed_writer_left_goes_when_it_is_old(lake: Lake) -> None:
     history(lake, 1)
     left = [
