@@ -30,7 +30,9 @@ def tell(targets: Sequence[Target], wrong: Sequence[Alert], told: Told) -> tuple
     for target in targets:
         before = told.get(target.name, {})
         # What goes on is known as it was told: since when it has been wrong does not move with the newest run.
-        current = {alert.key: before.get(alert.key, alert) for alert in sorted(wrong, key=_first)[:MOST]}
+        first = sorted(wrong, key=_first)
+        # What was told and goes on stays told, though graver things came since: they do not make it right again.
+        current = {a.key: before.get(a.key, a) for n, a in enumerate(first) if n < MOST or a.key in before}
         changes = [Change(alert) for key, alert in current.items() if key not in before]
         changes += [Change(alert, over=True) for key, alert in before.items() if key not in current]
         try:

@@ -146,3 +146,13 @@ def test_no_more_than_a_hundred_are_told_at_once_the_gravest_first(web: Web) -> 
     tell(targets, wrong, {})
     assert len(web.got[0]["alerts"]) == 100
     assert web.got[0]["alerts"][0]["key"] == "grave"
+
+
+def test_what_goes_on_is_not_said_to_be_right_again_because_graver_things_came(web: Web) -> None:
+    mild, grave = [[alert(f"{kind}{n:03}", kind) for n in range(100)] for kind in ("warning", "error")]
+    targets = targets_of(f"http://127.0.0.1:{web.server_port}/hook")
+    told, _ = tell(targets, mild, {})
+    told, _ = tell(targets, mild + grave, told)
+    tell(targets, mild[1:] + grave, told)
+    assert [change["key"] for change in web.got[1]["alerts"]] == [each.key for each in grave]
+    assert [(change["key"], change["over"]) for change in web.got[2]["alerts"]] == [("warning000", True)]
