@@ -65,3 +65,16 @@ def test_the_sections_of_the_instance_file_take_the_place_of_the_projects(
     found = yaml.safe_load((tmp_path / "home" / "dagster" / "dagster.yaml").read_text())
     project = yaml.safe_load((PROJECT / "dagster.yaml").read_text())
     assert found == project | yaml.safe_load(more) | {"telemetry": {"enabled": True}}
+
+
+@pytest.mark.parametrize("file", sorted(DEPLOY.glob("*.yaml")), ids=lambda file: file.name)
+def test_no_key_is_said_twice_for_compose_refuses_such_a_file(file: Path) -> None:
+    def twice(node: yaml.Node) -> list[str]:
+        if isinstance(node, yaml.SequenceNode):
+            return [name for one in node.value for name in twice(one)]
+        if not isinstance(node, yaml.MappingNode):
+            return []
+        names = [key.value for key, _ in node.value]
+        return [name for name in names if names.count(name) > 1] + [n for _, one in node.value for n in twice(one)]
+
+    assert twice(yaml.compose(file.read_text())) == []
