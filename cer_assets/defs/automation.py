@@ -3,7 +3,8 @@
 | what            | when                                 | runs                                                       |
 |-----------------|--------------------------------------|------------------------------------------------------------|
 | landing sensor  | every 30 s (`CER_SENSOR_SECONDS`)    | `load` for each feed with new or replaced files            |
-| catch-up sensor | as often, while nothing else runs    | the next job some of whose assets no longer stand          |
+| catch-up sensor | as often, while nothing else runs    | the next job some of whose assets no longer stand; `load`  |
+|                 |                                      | of a day anew that was loaded, and its checks not answered |
 | retrain sensor  | as often                             | `training` once enough new answers about pairs came in     |
 | daily schedule  | 05:00 (`CER_DAILY_AT`) by the        | `customers` if it is due, a step that failed before too;   |
 |                 | retailer's clock (`CER_TIMEZONE`)    | skips when nothing came, or while anything runs            |
@@ -43,7 +44,8 @@ A blocking check that failed holds back whatever stands on its asset: Dagster se
 `plan.held_back` across runs, until a later evaluation passes. Dagster's own condition for it, `eager() &
 all_deps_blocking_checks_passed()`, is not used: of partitions it knows the newest evaluation alone, so a good day that
 follows a bad one lets the bad one through, and a bad day holds back a good one (`cer_assets_tests/defs/test_gate.py`
-settles it for the version installed). Checks of ours read a table whole, and name the days that fail.
+settles it for the version installed). Checks of ours read a table as it stands, not the days of a run: whole, or its
+newest day where only that one is ever shown.
 """
 
 import datetime as dt
@@ -193,7 +195,7 @@ def _next(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | No
 
 @dg.sensor(
     name="catch_up",
-    jobs=[customers_job, models_job, recommendations_job, history_job],
+    jobs=[load_job, customers_job, models_job, recommendations_job, history_job],
     minimum_interval_seconds=sensor_seconds(),
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Starts the next job some of whose assets no longer stand on what they were computed from.",

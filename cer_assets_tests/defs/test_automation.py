@@ -216,6 +216,18 @@ def test_a_check_that_was_planned_and_never_answered_holds_back_and_makes_its_as
     assert held_back(instance, cast("Graph", graph)) == {}
 
 
+def test_the_daemon_asks_for_a_load_whose_checks_never_answered(
+    project: dg.Definitions, instance: dg.DagsterInstance, shop: Home
+) -> None:
+    loaded(shop, DAYS)
+    instance.report_runless_asset_event(dg.AssetMaterialization(["raw", "transactions"], partition=str(DAYS[-1])))
+    planned(instance, dg.AssetCheckKey(dg.AssetKey(["raw", "transactions"]), "nothing_lost"))
+    repository = project.get_repository_def()
+    with dg.build_sensor_context(instance, resources={"home": shop}, repository_def=repository) as context:
+        (request,) = repository.get_sensor_def("catch_up").evaluate_tick(context).run_requests or []
+    assert request.job_name == "load"
+
+
 def test_assets_that_one_function_computes_are_due_together(
     project: dg.Definitions, instance: dg.DagsterInstance, shop: Home
 ) -> None:

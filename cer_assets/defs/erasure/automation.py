@@ -16,6 +16,7 @@ from dagster import AssetKey
 from cer_assets.defs.again import attempt, attempts, request
 from cer_assets.defs.automation import job_assets
 from cer_assets.defs.erasure.listed import KEPT, LIST, REQUESTS, kept_out_of, key, receipts, requests
+from cer_assets.defs.faults import RETRIES
 from cer_assets.defs.plan import Step, next_step
 from cer_assets.defs.processes import UNDER_WAY, end_killed_runs
 from cer_assets.defs.provenance import Graph
@@ -28,6 +29,7 @@ LINKS = AssetKey(["identity", "links"])
 erasure_job = dg.define_asset_job(
     JOB,
     dg.AssetSelection.groups("erasure"),
+    op_retry_policy=RETRIES,
     description="Forgets who asked for it, and once everything stands again, removes what is older and signs the"
     " receipts.",
 )
