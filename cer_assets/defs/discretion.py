@@ -11,7 +11,7 @@ import dis
 import os
 import tempfile
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -87,8 +87,16 @@ def hint(error: BaseException) -> str:
 def _folders() -> list[str]:
     """Where a run writes."""
     home = Home.of_environment()
-    places = [home.root, *(place for place in (home.landing_at, home.lake_at) if place), tempfile.gettempdir()]
-    return [place for place in places if "://" not in place]
+    elsewhere = [place for place in (home.landing_at, home.lake_at) if place and "://" not in place]
+    return [home.root, *_disks_under(home.root), *elsewhere, tempfile.gettempdir()]
+
+
+def _disks_under(folder: str) -> list[str]:
+    """The folders in it that lie on disks of their own: mounted there, or linked to."""
+    with suppress(OSError):
+        disk = Path(folder).stat().st_dev
+        return sorted(str(one) for one in Path(folder).iterdir() if one.is_dir() and one.stat().st_dev != disk)
+    return []
 
 
 def _wrong_with_folders() -> list[str]:
