@@ -9,7 +9,6 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import polars as pl
@@ -219,8 +218,3 @@ def _without_rows(content: bytes, gone: pl.Series) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression=codec.lower() if codec != "UNCOMPRESSED" else "none")
     return sink.getvalue()
-
-
-def total(cleaned: Iterable[Cleaned]) -> int:
-    """Rows taken out of some files."""
-    return sum(sum(each.rows.values()) for each in cleaned)

@@ -34,6 +34,8 @@ _PHONE = r"[0-9][0-9 ()./-]{5,}[0-9]"
 _PHONE_DIGITS = 9
 _NAME_WORD = r"[\p{L}\p{M}]{2,}"
 _NAMES_THAT_TELL = 2
+_TEXTS_AT_ONCE = 50_000
+"""Each of their words is a row for each system: a file of millions of lines does not fit a process at once."""
 _BLOCK = 64
 _HASHES = """
 select sha256($outer::blob || unhex(sha256($inner::blob || encode(text)))) as hash from message
@@ -187,6 +189,9 @@ class Suppression:
         nobody = pl.repeat(None, len(texts), dtype=pl.String, eager=True).alias("request")
         if not len(self) or self.keyed is None or texts.is_empty():
             return nobody
+        if len(texts) > _TEXTS_AT_ONCE:
+            starts = range(0, len(texts), _TEXTS_AT_ONCE)
+            return pl.concat([self.of_texts(texts.slice(start, _TEXTS_AT_ONCE)) for start in starts])
         at = pl.DataFrame({"text": texts.cast(pl.String)}).with_row_index("at").drop_nulls("text")
         found = pl.concat([self._records_in(at), self._values_in(at)]).unique("at", keep="first", maintain_order=True)
         everywhere = nobody.to_frame().with_row_index("at").select("at")

@@ -5,7 +5,7 @@ sentence; pairs of `source` and `source_id`, and the delivered rows that rejects
 """
 
 import datetime as dt
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -69,7 +69,7 @@ def naming(con: duckdb.DuckDBPyConnection, table: str, suppression: Suppression,
         feeds: by which layouts delivered rows were written that rejects hold.
     """
     columns = [name for name, kind in _columns(con, table).items() if kind == "VARCHAR"]
-    queries = [_values(table, name, suppression) for name in columns if name != _CONTENT]
+    queries = [_values(table, name, suppression, columns) for name in columns if name != _CONTENT]
     held = con.sql(" union all ".join(_sql(query) for query in queries)).pl() if queries else _HELD.to_frame()
     told = pl.concat(
         [_ids(held, suppression), _delivered(con, table, columns, suppression, feeds), _visitors(held, suppression)]
@@ -87,10 +87,12 @@ def naming(con: duckdb.DuckDBPyConnection, table: str, suppression: Suppression,
 def counted(con: duckdb.DuckDBPyConnection, table: str, found: Naming) -> pl.DataFrame:
     """How many rows of a table go back to each request: `request`, `rows`; for a raw table by day and file as well."""
     keys = [name for name in DELIVERED if table.startswith("raw.") and name in _columns(con, table)]
-    with _registered(con, found) as request:
-        query = exp.select(*[_column(name) for name in keys], request.as_("request")).from_(_relation(table))
-        rows = con.sql(_sql(query)).pl().drop_nulls("request")
-    return rows.group_by("request", *keys).agg(rows=pl.len().cast(pl.Int64)).sort("request", *keys)
+    with _registered(con, table, found) as request:
+        named = exp.select(*[_column(name) for name in keys], request.as_("request")).from_(_relation(table))
+        query = exp.select("request", *map(_column, keys), exp.func("count", exp.Star()).as_("rows"))
+        query = query.from_(named.subquery("named")).where(exp.column("request").is_(exp.null()).not_())
+        rows = con.sql(_sql(query.group_by("all"))).pl()
+    return rows.sort("request", *keys)
 
 
 def remove(con: duckdb.DuckDBPyConnection, lake: Lake, table: str, found: Naming) -> None:
@@ -101,7 +103,7 @@ def remove(con: duckdb.DuckDBPyConnection, lake: Lake, table: str, found: Naming
     """
     partitions = lake.open(table).metadata().partition_columns
     by = partitions[0] if partitions else None
-    with _registered(con, found) as request:
+    with _registered(con, table, found) as request:
         gone = request.copy().is_(exp.null()).not_()
         everything = exp.select(exp.Star()).from_(_relation(table)).where(request.copy().is_(exp.null()))
         if by is None:
@@ -115,12 +117,12 @@ def remove(con: duckdb.DuckDBPyConnection, lake: Lake, table: str, found: Naming
         lake.publish_query(con, table, _sql(part), partition_by=by, keys=keys)
 
 
-def _values(table: str, column: str, suppression: Suppression) -> exp.Select:
+def _values(table: str, column: str, suppression: Suppression, beside: Collection[str]) -> exp.Select:
     """The values of a column that may hold an id: `column`, `value`."""
     values = exp.select(exp.Literal.string(column).as_("column"), _column(column).as_("value"))
     values = values.distinct().from_(_relation(table))
     if column == _VISITOR:
-        return values.where(_column(column).is_(exp.null()).not_())
+        return values.where(_column(column).is_(exp.null()).not_(), *_nobody_named(beside))
     pattern = "|".join([_HEX, *(f"{_escaped(system)}:" for system in suppression.sources)])
     return values.where(exp.func("regexp_matches", _column(column), exp.Literal.string(pattern)))
 
@@ -167,14 +169,18 @@ def _parts(held: pl.DataFrame, pattern: str) -> pl.DataFrame:
 
 
 @contextmanager
-def _registered(con: duckdb.DuckDBPyConnection, found: Naming) -> Generator[exp.Expr]:
+def _registered(con: duckdb.DuckDBPyConnection, table: str, found: Naming) -> Generator[exp.Expr]:
     """The request that a row goes back to, as an expression over a table; null for everybody else's."""
+    beside = _columns(con, table)
     answers: list[exp.Expr] = []
     names: list[str] = []
     for number, (column, values) in enumerate(found.values.items()):
         names.append(f"named_{number}")
         con.register(names[-1], values.select("value", "request"))
-        answers.append(_looked_up(names[-1], {"value": column}))
+        answer = _looked_up(names[-1], {"value": column})
+        if column == _VISITOR and (unnamed := _nobody_named(beside)):
+            answer = exp.Case().when(exp.and_(*unnamed), answer)
+        answers.append(answer)
     if found.pairs.height:
         names.append("named_pair")
         con.register("named_pair", found.pairs)
@@ -182,6 +188,12 @@ def _registered(con: duckdb.DuckDBPyConnection, found: Naming) -> Generator[exp.
     yield exp.cast(exp.func("coalesce", *answers, exp.null()), "varchar")
     for name in names:
         con.unregister(name)
+
+
+def _nobody_named(columns: Collection[str]) -> list[exp.Expr]:
+    """That a row names nobody but the visitor: whoever signs in on a device later is another person."""
+    names = [name for name in ("source_id", "customer_id") if name in columns]
+    return [exp.Is(this=exp.column(name, table="held_rows", quoted=True), expression=exp.null()) for name in names]
 
 
 def _looked_up(relation: str, columns: dict[str, str]) -> exp.Expr:
