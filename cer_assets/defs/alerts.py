@@ -24,6 +24,10 @@ import dagster as dg
 from dagster import AssetKey
 from dagster._core.definitions.freshness import FreshnessState
 from dagster._core.scheduler.instigation import SensorInstigatorData
+from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as ANSWERED,
+)
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 from cer_assets.alerts import Alert, InvalidTarget, as_text, targets_of, tell, told_from
 from cer_assets.defs.again import OF, was_killed
@@ -137,7 +141,7 @@ def _said(kind: str | None, message: str) -> str:
 def _checks(instance: dg.DagsterInstance, graph: Graph) -> Iterator[Alert]:
     """Checks that hold something back, and those of raw drops and ids that only warn."""
     keys = [k for k in graph.asset_check_keys if graph.get(k).blocking or k.asset_key.path[0] == "raw" or k == CHURN]
-    for key, record in instance.event_log_storage.get_latest_asset_check_execution_by_key(keys).items():
+    for key, record in _answered(instance, keys):
         evaluation = record.event.asset_check_evaluation if record.event else None
         if evaluation is None or evaluation.passed:
             continue
@@ -152,6 +156,18 @@ def _checks(instance: dg.DagsterInstance, graph: Graph) -> Iterator[Alert]:
             "error" if blocks else "warning",
             _link(f"runs/{record.run_id}"),
         )
+
+
+def _answered(
+    instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]
+) -> Iterator[tuple[dg.AssetCheckKey, AssetCheckExecutionRecord]]:
+    """The newest answer of each check; while a run is yet to ask again, or was killed before, the one before stands."""
+    storage = instance.event_log_storage
+    for key, record in storage.get_latest_asset_check_execution_by_key(keys).items():
+        if record.status in ANSWERED:
+            yield key, record
+        else:
+            yield from ((key, before) for before in storage.get_asset_check_execution_history(key, 1, status=ANSWERED))
 
 
 def _overdue(instance: dg.DagsterInstance, graph: Graph) -> Iterator[Alert]:

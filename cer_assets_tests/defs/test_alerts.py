@@ -15,7 +15,7 @@ from cer_assets.defs.alerts import wrong_now
 from cer_assets.defs.plan import due_loads
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home
-from cer_assets_tests.defs.test_automation import HEADER, drop, load
+from cer_assets_tests.defs.test_automation import HEADER, drop, load, planned
 
 DAY = dt.date(2017, 1, 1)
 
@@ -41,6 +41,8 @@ def test_a_check_that_fails_is_told_until_it_passes_and_its_run_is_not_told_besi
     assert "Wilhelmina" not in alert.what
     assert alert.severity == "error"
     assert alert.link == f"https://ui.shop.example/runs/{failed.run_id}"
+    planned(instance, dg.AssetCheckKey(dg.AssetKey(["raw", "transactions"]), "little_rejected"))
+    assert wrong(project, instance, empty_home) == {alert.key: alert}  # asked again, and not answered yet
     drop(empty_home, DAY)
     (step,) = due_loads(empty_home)
     assert load(project, instance, empty_home, step).success
