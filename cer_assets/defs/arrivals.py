@@ -108,14 +108,22 @@ class Fingerprints:
         self._moved = False
 
     def of(self, drop: Drop, until: float | None = None) -> str | None:
-        """SHA-256 of the drop's content; None where it would have to be read and it is later than `until`."""
+        """SHA-256 of the drop's content; None where it would have to be read and cannot be reached, or it is late.
+
+        Args:
+            drop: the file.
+            until: when it is too late to read it (`time.monotonic`).
+        """
         marked = f"{drop.bytes}:{drop.mark}"
         held = self._held.get(drop.name)
         if held is not None and held[0] == marked:
             return held[1]
         if until is not None and time.monotonic() > until:
             return None
-        found = fingerprint(drop)
+        try:
+            found = fingerprint(drop)
+        except OSError:
+            return None
         if found:
             self._held[drop.name] = [marked, found]
             self._moved = True

@@ -27,9 +27,10 @@ from cer_assets.lake import stretches
 LOAD, HISTORY_JOB, PURCHASES = "load", "history", "transactions"
 FIRST_DELIVERY, LAST_DELIVERY = "cer/first_delivery", "cer/last_delivery"
 """Run tags: the days of delivery that a load reads of a feed without partitions."""
-BYTES_A_RUN = 2_000_000_000
-"""Most bytes of text that one load reads, for it holds what it reads in memory; packed files weigh tenfold, so it is
-200 MB of Parquet. A single day is never split, whatever it weighs."""
+BYTES_A_RUN = 600_000_000
+"""Most bytes of text that one load reads, for it holds what it reads in memory: eight million purchases, at 650 bytes a
+line some five gigabytes. Packed files weigh tenfold, so it is 60 MB of Parquet: of the densest, ten bytes a line, no
+more lines than of text. A single day is never split, whatever it weighs."""
 PACKED, UNPACKED_BY = ("parquet", "csv.gz"), 10
 
 
@@ -111,7 +112,8 @@ def not_entered(home: Home, feed: Feed, drops: Sequence[Drop], until: float | No
     """Of some drops those that the ledger does not hold with this content, read by this layout.
 
     A file that the ledger does not know is not read for it, nor one that did not move since it was compared; `until` is
-    when to stop reading others (`time.monotonic`): they are taken as entered, and are compared the next time.
+    when to stop reading others (`time.monotonic`): they are taken as entered, and are compared the next time. So are
+    those whose store does not answer.
     """
     known, seen = _entered(home, feed), Fingerprints(home, feed)
     first, last = _grid()

@@ -6,6 +6,7 @@ What a drop holds is read in `read.py`.
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import hashlib
 import os
 import re
@@ -119,15 +120,29 @@ def unknown_names(landing: Path | UPath, feeds: Iterable[str]) -> list[str]:
 
 
 def fingerprint(drop: Drop) -> str:
-    """SHA-256 of a drop's content, in hexadecimal; empty where it cannot be opened."""
+    """SHA-256 of a drop's content, in hexadecimal; empty where it cannot be opened.
+
+    Raises:
+        OSError: Where it lies could not be reached, which says nothing of the file.
+    """
     digest = hashlib.sha256()
     try:
         with drop.path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-    except OSError:
+    except OSError as error:
+        if out_of_reach(drop, error):
+            raise
         return ""
     return digest.hexdigest()
+
+
+def out_of_reach(drop: Drop, error: OSError) -> bool:
+    """Whether what failed is the way to a file: a connection, or the store that holds it."""
+    if isinstance(drop.path, Path):
+        return isinstance(error, ConnectionError | TimeoutError)
+    about_the_file = isinstance(error, FileNotFoundError | PermissionError) or error.errno == errno.EINVAL
+    return not about_the_file
 
 
 def write(path: Path | UPath, content: bytes) -> None:

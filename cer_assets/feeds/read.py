@@ -27,7 +27,7 @@ from cer_assets.feeds.contracts import (
     rule_reason,
 )
 from cer_assets.feeds.csv_format import open_csv
-from cer_assets.feeds.landing import Drop, fingerprint
+from cer_assets.feeds.landing import Drop, fingerprint, out_of_reach
 from cer_assets.feeds.ndjson_format import Lines, open_ndjson, take_to_lines
 from cer_assets.feeds.parcel import Opened, Parcel, Refused, UnreadableDrop, as_json, refusal, too_large
 from cer_assets.feeds.parquet_format import open_parquet
@@ -230,6 +230,8 @@ def _bytes_of(drop: Drop) -> bytes:
     try:
         return drop.path.read_bytes()
     except OSError as error:
+        if out_of_reach(drop, error):
+            raise
         raise refusal(
             drop,
             f"it cannot be opened ({type(error).__name__})",

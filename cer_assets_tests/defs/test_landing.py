@@ -261,6 +261,22 @@ def test_a_tick_reads_no_file_that_it_need_not_and_stops_in_time(
     assert read == [*names, *names[:2]]
 
 
+def test_a_store_that_does_not_answer_is_no_file_that_was_replaced(
+    empty_home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(empty_home, f"{DAYS[0]}.csv")
+    entered(empty_home, "transactions", [f"{DAYS[0]}.csv"])
+    drop(empty_home, f"{DAYS[0]}.csv", "replaced")
+
+    def away(_: arrivals.Drop) -> str:
+        raise ConnectionResetError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(arrivals, "fingerprint", away)
+        assert not tick(empty_home, instance).requests
+    assert len(tick(empty_home, instance).requests) == 1
+
+
 @pytest.mark.parametrize("gone", [True, False])
 def test_a_process_of_another_host_is_left_to_run_monitoring(instance: dg.DagsterInstance, gone: bool) -> None:
     here = Process.this("run")

@@ -108,6 +108,24 @@ def test_a_file_that_went_since_it_was_listed_is_refused_and_no_other_with_it(la
     assert [fingerprint(drop) == "" for drop in drops] == [True, False]
 
 
+@pytest.mark.parametrize("fault", [ConnectionResetError, TimeoutError])
+def test_a_file_whose_store_does_not_answer_is_not_refused(
+    landing: UPath, fault: type[OSError], monkeypatch: pytest.MonkeyPatch
+):
+    put(landing, "2024-01-01.csv")
+    drops = list_drops(landing, FEED.feed)
+
+    def away(*_: object, **__: object) -> bytes:
+        raise fault
+
+    monkeypatch.setattr(type(drops[0].path), "open", away)
+    monkeypatch.setattr(type(drops[0].path), "read_bytes", away)
+    with pytest.raises(fault):
+        read_drops(FEED, drops, ZONE)
+    with pytest.raises(fault):
+        fingerprint(drops[0])
+
+
 def test_a_feed_is_listed_by_one_request(store: UPath, monkeypatch: pytest.MonkeyPatch):
     landing = store / "one_request"
     for day in range(1, 29):
