@@ -59,7 +59,7 @@ class CrowdSettings(Settings):
 def teachers(customers: pl.DataFrame, settings: CrowdSettings | None = None) -> pl.Series | None:
     """Customers that models learn from; None where everyone does.
 
-    They are drawn by a hash of their id: who teaches today teaches tomorrow, whoever else comes.
+    They are drawn by a hash of their id: who teaches today mostly teaches tomorrow, for a newcomer takes one place.
 
     Args:
         customers: customer_id, lines (how many order lines); a row a customer.
