@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import polars as pl
 import pytest
 
 from cer_assets.defs.resources import Home, feeds, timezone
 from cer_assets.defs.wiring import resources
 from cer_assets.feeds import Feed, list_drops, read_drops
-from cer_assets.lake import Lake
+from cer_assets.lake import Lake, read_snapshot
 from cer_assets_tests.defs.conftest import evaluate
 
 KEY = "a key that nobody else knows, of 40 signs"
@@ -284,6 +285,10 @@ def test_in_the_end_no_byte_of_the_home_names_them_and_the_receipt_says_what_was
     for check in ("nobody_erased_is_left", "receipts_add_up", "every_file_was_looked_into"):
         assert evaluate(project, home, "erasure/receipts", check).passed, check
     assert evaluate(project, home, "erasure/suppressed", "no_request_waits").passed
+    named = read_snapshot(home.snapshots).versions
+    assert all(home.lake.holds(table, version) for table, version in named.items()), "a reader finds what is named"
+    with duckdb.connect(home.warehouse, read_only=True) as con:
+        assert con.execute("select count(*) from erasure.receipts where done_at is null").fetchall() == [(0,)]
 
 
 def found_in(home: Home, planted: tuple[str, ...]) -> dict[str, list[str]]:
@@ -329,7 +334,7 @@ def test_killed_at_any_point_and_run_again_it_ends_alike(
         with monkeypatch.context() as patched:
             patched.setattr(Lake, "publish", mortal(Lake.publish))
             patched.setattr(Lake, "publish_query", mortal(Lake.publish_query))
-            patched.setattr(removal, "put", mortal(removal.put))
+            patched.setattr(removal, "write", mortal(removal.write))
             try:
                 forget(home)
                 return

@@ -41,6 +41,10 @@ def end(home: Home, done_at: dt.datetime) -> pl.DataFrame:
         if table not in (KEPT, LIST):
             vacuum(home, table)
     home.lake.publish(KEPT, done(held, pl.concat(last), PASSING, done_at))
+    # The signed receipts are a version that the snapshot does not name yet, and the one it names goes.
+    signed = take_snapshot(home.lake, home.snapshots)
+    build_warehouse(home.lake, signed, home.warehouse)
+    forget_snapshots(home, signed.name)
     for table in (KEPT, LIST):
         vacuum(home, table)
     return receipts(home)

@@ -16,7 +16,7 @@ from upath import UPath
 from cer_assets.defs.erasure.listed import KEPT, LIST, REQUESTS, keyed, receipts, requests, suppression
 from cer_assets.defs.plan import not_entered
 from cer_assets.defs.raw.component import DELIVERED_ON, enter
-from cer_assets.defs.resources import LEDGER, Home, feeds, timezone
+from cer_assets.defs.resources import LEDGER, Home, drop_bytes, feeds, timezone
 from cer_assets.erasure import (
     CannotLookInto,
     Suppression,
@@ -35,8 +35,7 @@ from cer_assets.erasure.receipts import FILE, MODEL, NOT_READ, SAME, TABLE, WRIT
 from cer_assets.erasure.stores import clear, forget_truth, stored_versions, unlearn
 from cer_assets.erasure.suppression import RECORD
 from cer_assets.erasure.traces import counted, engine, naming, remove, tables_of_people
-from cer_assets.feeds import Drop, Feed, list_drops, read_drops
-from cer_assets.lake.files import write_atomically
+from cer_assets.feeds import Drop, Feed, list_drops, read_drops, write
 
 REJECTS = "_rejects"
 ASKING = "erasure_requests"
@@ -242,14 +241,14 @@ def _load_again(
     days = sorted({each.drop.day for each in rewritten} - due)
     drops = [own[d.name].staged if d.name in own else d for d in there if d.day in set(days)]
     if drops:
-        delivery = kept_out(feed, read_drops(feed, drops, timezone()), of)
+        delivery = kept_out(feed, read_drops(feed, drops, timezone(), drop_bytes()), of)
         raw = {f"raw.{feed.feed}": delivery.accepted, f"raw.{feed.feed}{REJECTS}": delivery.rejects}
         for table, frame in raw.items():
             home.lake.publish(table, frame, partition_by=DELIVERED_ON, keys=days)
         enter(home, feed, delivery.files, days)
     for each in rewritten:
         if _mark(each.drop.path) == each.mark:
-            put(each.drop.path, each.staged.path.read_bytes())
+            write(each.drop.path, each.staged.path.read_bytes())
 
 
 def _strays(home: Home, of: Suppression, figures: dict[str, int]) -> None:
@@ -272,7 +271,7 @@ def _strays(home: Home, of: Suppression, figures: dict[str, int]) -> None:
             continue
         if cleaned is not None:
             _tell(home, FILE, name, cleaned.rows)
-            put(path, cleaned.content)
+            write(path, cleaned.content)
             figures["files rewritten"] += 1
 
 
@@ -288,14 +287,6 @@ def _tell(home: Home, kind: str, name: str, rows: dict[str, int] | None) -> None
             orient="row",
         )
     home.lake.publish(KEPT, with_lines(held, lines(held, kind, found)))
-
-
-def put(path: Path | UPath, content: bytes) -> None:
-    """Put a file in place whole."""
-    if isinstance(path, Path):
-        write_atomically(path, content)
-    else:
-        path.write_bytes(content)
 
 
 def spill(home: Home) -> Path:
