@@ -69,7 +69,7 @@ def test_the_sections_of_the_instance_file_take_the_place_of_the_projects(
 
 @pytest.mark.parametrize("file", sorted(DEPLOY.glob("*.yaml")), ids=lambda file: file.name)
 def test_no_key_is_said_twice_for_compose_refuses_such_a_file(file: Path) -> None:
-    def twice(node: yaml.Node) -> list[str]:
+    def twice(node: yaml.Node | None) -> list[str]:
         if isinstance(node, yaml.SequenceNode):
             return [name for one in node.value for name in twice(one)]
         if not isinstance(node, yaml.MappingNode):
