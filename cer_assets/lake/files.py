@@ -1,7 +1,12 @@
 """Files that appear whole or not at all."""
 
 import os
+import socket
+import time
 from pathlib import Path
+
+ABANDONED = 24 * 60 * 60
+"""Seconds after which what another host was writing is taken for left: no file takes a day to write."""
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -16,13 +21,30 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def staged_for(path: Path) -> Path:
-    """Where this process may write what is to take a file's place; what writers that were killed left there is gone."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Where this process may write what is to take a file's place; what writers that were killed left there is gone.
+
+    A process is known by its number on its own host alone, and several hosts may share a volume: what another host's
+    writer left is told by its age.
+    """
+    host, own = _host(), str(os.getpid())
     for left in path.parent.glob(f".{path.name}.*.tmp*"):
-        writer = left.name.removeprefix(f".{path.name}.").split(".")[0]
-        if writer == str(os.getpid()) or not _is_running(writer):
+        writer = left.name.removeprefix(f".{path.name}.").split(".")
+        ended = writer[1] == own or not _is_running(writer[1]) if writer[0] == host else _is_old(left)
+        if ended:
             left.unlink(missing_ok=True)
-    return beside
+    return path.with_name(f".{path.name}.{host}.{own}.tmp")
+
+
+def _host() -> str:
+    """This host's name as a part of a file's name, in which a dot ends it."""
+    return socket.gethostname().replace(".", "-").replace("/", "-") or "host"
+
+
+def _is_old(left: Path) -> bool:
+    try:
+        return left.stat().st_mtime < time.time() - ABANDONED
+    except FileNotFoundError:
+        return False
 
 
 def _is_running(process: str) -> bool:

@@ -1,8 +1,10 @@
 """Files that appear whole or not at all, and what killed writers leave beside them."""
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,13 +28,28 @@ def test_a_file_takes_the_place_of_the_former_and_leaves_nothing_beside_it(tmp_p
 
 
 def test_what_a_killed_writer_left_is_cleared_by_the_next_and_what_one_is_writing_is_not(tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
-    left, wal = (tmp_path / f".page.html.{ended_process()}.{ending}" for ending in ("tmp", "tmp.wal"))
-    writing, other = tmp_path / f".page.html.{os.getppid()}.tmp", tmp_path / f".other.html.{ended_process()}.tmp"
+    page, host = tmp_path / "page.html", socket.gethostname().replace(".", "-")
+    left, wal = (tmp_path / f".page.html.{host}.{ended_process()}.{ending}" for ending in ("tmp", "tmp.wal"))
+    writing, other = (
+        tmp_path / f".{name}.{host}.{pid}.tmp" for name, pid in (("page.html", os.getppid()), ("other", 1))
+    )
     for file in (left, wal, writing, other):
         file.touch()
-    assert staged_for(page).name == f".page.html.{os.getpid()}.tmp"
+    assert staged_for(page).name == f".page.html.{host}.{os.getpid()}.tmp"
     assert set(tmp_path.iterdir()) == {writing, other}
+
+
+def test_what_another_host_is_writing_on_the_same_volume_stays_until_it_is_a_day_old(tmp_path: Path) -> None:
+    page, day = tmp_path / "page.html", 24 * 60 * 60
+    writing = tmp_path / f".page.html.another-host.{os.getpid()}.tmp"
+    old, nameless = (tmp_path / f".page.html.{writer}.tmp" for writer in (f"a-third.{os.getpid()}", "4711"))
+    for file in (writing, old, nameless):
+        file.touch()
+    before = time.time() - day - 60
+    for file in (old, nameless):
+        os.utime(file, (before, before))
+    staged_for(page)
+    assert set(tmp_path.iterdir()) == {writing}
 
 
 def test_a_write_that_fails_leaves_the_file_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
