@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from cer_assets.feeds import landing_zone
 from cer_assets.feeds.contracts import AUDIT, CANNOT_LINK, DISTINCT, MATCH, MUST_LINK, REPEAT, UNSURE
 from cer_assets.identity.advice import label_quality
 from cer_assets.identity.label_store import LABELS, CannotLabel, Clock, LabelStore, open_questions, wall_clock
@@ -30,6 +31,8 @@ from cer_assets.lake import Lake
 
 ZONE = "America/New_York"
 """The retailer's clock where `CER_TIMEZONE` does not say."""
+ANSWERS = "pair_labels"
+"""The feed of answers."""
 
 KEYS = {
     "m": "match: one person",
@@ -337,14 +340,30 @@ def quality_line(events: pl.DataFrame) -> str:
 
 
 def _home_tables(home: Path) -> tuple[Lake, pl.DataFrame]:
-    """The lake of a home, and its queue."""
-    lake = Lake(str(home / "lake"))
-    if not Path(lake.root).is_dir():
+    """The lake of a home, wherever that lies (`CER_LAKE`), and its queue."""
+    address = os.environ.get("CER_LAKE")
+    lake = Lake(address or str(home / "lake"))
+    if not lake.store.remote and not Path(lake.root).is_dir():
+        if address:
+            raise CannotLabel(
+                f"{address} holds no lake. Set CER_LAKE to where it lies, or unset it if that is the home"
+            )
         raise CannotLabel(f"{home} is no home: it holds no lake. Give --home, or set CER_HOME")
     for table in ("identity.questions", "identity.records"):
         if not lake.exists(table):
             raise CannotLabel(f"{home}: {table} has not been built yet; materialize it, then come back")
     return lake, lake.scan("identity.questions").collect()
+
+
+def _answers(home: Path) -> Path:
+    """The folder of the landing zone, wherever that lies (`CER_LANDING`), that answers are dropped into."""
+    zone = landing_zone(os.environ.get("CER_LANDING") or home / "landing")
+    if not isinstance(zone, Path):
+        raise CannotLabel(
+            f"the landing zone is {zone}, and answers are kept in a folder. Set CER_LANDING to a folder for the"
+            f" sitting, with the files of {zone / ANSWERS} copied there before, and copy its {ANSWERS} back afterwards"
+        )
+    return zone / ANSWERS
 
 
 def _records(lake: Lake, questions: pl.DataFrame) -> dict[str, Row]:
@@ -398,7 +417,7 @@ def _sit(chosen: argparse.Namespace, screen: Screen, clock: Clock) -> int:
     lake, queue = _home_tables(home)
     zone = ZoneInfo(os.environ.get("CER_TIMEZONE", ZONE))
     loaded = lake.scan("raw.pair_labels").collect() if lake.exists("raw.pair_labels") else None
-    with LabelStore(home / "landing" / "pair_labels", chosen.by, zone, clock, loaded) as store:
+    with LabelStore(_answers(home), chosen.by, zone, clock, loaded) as store:
         events = store.events()
         records = _records(lake, queue)
         known = pl.Series(list(records), dtype=pl.String).implode()

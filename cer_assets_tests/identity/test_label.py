@@ -155,6 +155,25 @@ def test_a_home_that_cannot_be_asked_about_is_named_with_what_to_do(tmp_path: Pa
     assert "cannot be read and written" in sit(home, "m")[2]
 
 
+def test_lake_and_landing_zone_are_where_they_are_said_to_lie(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    monkeypatch.setenv("CER_LAKE", str(home / "lake"))
+    monkeypatch.setenv("CER_LANDING", str(elsewhere / "landing"))
+    code, shown, _ = sit(tmp_path / "nowhere", "m")
+    assert code == 0 and str(elsewhere / "landing" / "pair_labels") in shown
+    assert events(elsewhere) == [("crm:1", "crm:2", "match")]
+    assert not (home / "landing").exists()
+
+    monkeypatch.setenv("CER_LANDING", "s3://bucket/landing")
+    code, shown, complained = sit(home, "m")
+    assert (code, shown) == (2, "")
+    assert "the landing zone is s3://bucket/landing" in complained and "Set CER_LANDING to a folder" in complained
+    monkeypatch.setenv("CER_LAKE", str(tmp_path / "no lake"))
+    assert "Set CER_LAKE to where it lies" in sit(home, "m")[2]
+
+
 def test_no_complaint_holds_a_value_of_a_record(home: Path) -> None:
     (home / "landing").write_text("a file")
     assert not any(name in sit(home, "m")[2] for name in RECORDS["surname"])
