@@ -250,6 +250,12 @@ def test_every_check_of_the_project_is_planted_or_named_here(project: dg.Definit
         ("value/buckets", "few_move_without_cause"),
         ("value/migration", "sums_to_population"),
         ("insight/snapshot", "names_every_table"),
+        ("identity/links", "id_churn"),
+        ("erasure/suppressed", "no_request_waits"),
+        *(
+            ("erasure/receipts", name)
+            for name in ("nobody_erased_is_left", "receipts_add_up", "every_file_was_looked_into")
+        ),
         *((f"predict/{name}_model", "trained_or_says_why") for name in ("churn", "purchase", "category", "response")),
         ("segment/behaviour_model", "stable"),
         ("segment/preference_model", "stable"),

@@ -15,6 +15,7 @@ import pytest
 
 from cer_assets.defs.resources import Home, feeds, timezone
 from cer_assets.defs.wiring import resources
+from cer_assets.erasure.receipts import NOT_READ
 from cer_assets.feeds import Feed, list_drops, read_drops
 from cer_assets.lake import Lake, read_snapshot
 from cer_assets_tests.defs.conftest import evaluate
@@ -289,6 +290,23 @@ def test_in_the_end_no_byte_of_the_home_names_them_and_the_receipt_says_what_was
     assert all(home.lake.holds(table, version) for table, version in named.items()), "a reader finds what is named"
     with duckdb.connect(home.warehouse, read_only=True) as con:
         assert con.execute("select count(*) from erasure.receipts where done_at is null").fetchall() == [(0,)]
+
+
+def test_what_an_erasure_left_behind_or_did_not_count_is_found(project: dg.Definitions, home: Home) -> None:
+    from cer_assets.defs.erasure.ending import end
+    from cer_assets.defs.erasure.listed import KEPT, receipts
+
+    assert not evaluate(project, home, "erasure/suppressed", "no_request_waits").passed
+    forget(home)
+    end(home, dt.datetime(2017, 1, 3, 9))
+    links, held = home.read("identity.links"), receipts(home)
+    home.lake.publish("identity.links", pl.concat([links, links.head(1).with_columns(record_id=pl.lit(PERSON[0]))]))
+    assert not evaluate(project, home, "erasure/receipts", "nobody_erased_is_left").passed
+    home.lake.publish(KEPT, held.filter(pl.col("kind") != "landing file"))
+    assert not evaluate(project, home, "erasure/receipts", "receipts_add_up").passed
+    unread = held.head(1).with_columns(kind=pl.lit(NOT_READ), name=pl.lit(f"crm_customers/{DAYS[0]}.csv"))
+    home.lake.publish(KEPT, pl.concat([held, unread]))
+    assert not evaluate(project, home, "erasure/receipts", "every_file_was_looked_into").passed
 
 
 def found_in(home: Home, planted: tuple[str, ...]) -> dict[str, list[str]]:
