@@ -32,7 +32,13 @@ What it cannot do
     readable cannot be looked into: the receipt names it, a check warns, and somebody must delete it.
 """
 
-from cer_assets.erasure.landing import CannotLookInto, Cleaned, lines_without_suppressed, without_suppressed
+from cer_assets.erasure.landing import (
+    CannotLookInto,
+    Cleaned,
+    lines_without_suppressed,
+    too_large_to_look_into,
+    without_suppressed,
+)
 from cer_assets.erasure.loading import kept_out, names_people
 from cer_assets.erasure.people import asked, listed, persons
 from cer_assets.erasure.suppression import KEY_VARIABLE, SUPPRESSED, Keyed, NoKey, Suppression, key_mark, values_of
@@ -52,6 +58,7 @@ __all__ = [
     "listed",
     "names_people",
     "persons",
+    "too_large_to_look_into",
     "values_of",
     "without_suppressed",
 ]

@@ -17,19 +17,17 @@ import pyarrow.parquet as pq
 
 from cer_assets.erasure.loading import naming_columns, of_named, required_naming
 from cer_assets.erasure.suppression import Suppression
-from cer_assets.feeds import CONTRACTS, Drop, Feed, UnreadableDrop, contract_columns, required_columns
+from cer_assets.feeds import CONTRACTS, MOST_BYTES, Drop, Feed, UnreadableDrop, contract_columns, required_columns
 from cer_assets.feeds.casts import NotCastable, cast
 from cer_assets.feeds.csv_format import open_csv
 from cer_assets.feeds.ndjson_format import open_ndjson, take_to_lines
-from cer_assets.feeds.parcel import Opened, Parcel, as_json
+from cer_assets.feeds.parcel import BYTES_A_ROW, Opened, Parcel, as_json
 from cer_assets.feeds.parquet_format import open_parquet
 
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _LINE_OF_NDJSON = re.compile(rb"[^\n]*\n|[^\n]+")
 _TEXT_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _MOST_READINGS = 5
-MOST_BYTES = 2_000_000_000
-"""What a file may unpack to and still be looked into: more than a load would read."""
 
 
 class CannotLookInto(ValueError):
@@ -44,7 +42,9 @@ class Cleaned:
     rows: dict[str, int]
 
 
-def without_suppressed(feed: Feed, drop: Drop, suppression: Suppression, timezone: str) -> Cleaned | None:
+def without_suppressed(
+    feed: Feed, drop: Drop, suppression: Suppression, timezone: str, most_bytes: int = MOST_BYTES
+) -> Cleaned | None:
     """A drop without the rows that name somebody on the list; None where it has none.
 
     A row that keeps its contract, or breaks it in some column, goes by the columns that name a record; a row that
@@ -52,11 +52,14 @@ def without_suppressed(feed: Feed, drop: Drop, suppression: Suppression, timezon
     lines of a row that goes are left blank, so that the others keep their line numbers; in Parquet rows close up.
 
     Raises:
-        CannotLookInto: it is damaged, and no text.
+        CannotLookInto: it is damaged, and no text; or it holds, once unpacked, more than `most_bytes`, which is what a
+            load may read: looking into it takes as much memory.
     """
+    if drop.bytes > most_bytes:
+        raise too_large_to_look_into(f"{drop.feed}/{drop.name}", most_bytes)
     content, taken = drop.path.read_bytes(), dict[str, int]()
     for _ in range(_MOST_READINGS):
-        cleaned = _cleaned(feed, drop, content, suppression, timezone)
+        cleaned = _cleaned(feed, drop, content, suppression, timezone, most_bytes)
         if cleaned is None:
             break
         content = cleaned.content
@@ -64,13 +67,17 @@ def without_suppressed(feed: Feed, drop: Drop, suppression: Suppression, timezon
     return Cleaned(content, taken) if taken else None
 
 
-def lines_without_suppressed(name: str, content: bytes, suppression: Suppression) -> Cleaned | None:
+def lines_without_suppressed(
+    name: str, content: bytes, suppression: Suppression, most_bytes: int = MOST_BYTES
+) -> Cleaned | None:
     """A text that is no drop, or none that can be read, with every line blank that names somebody on the list.
 
     Raises:
-        CannotLookInto: it is no text.
+        CannotLookInto: it is no text, or holds more than `most_bytes`.
     """
-    plain = _unpacked(name, content)
+    plain = _unpacked(name, content, most_bytes)
+    if max(plain.count(b"\n"), plain.count(b"\r")) * BYTES_A_ROW > most_bytes:
+        raise too_large_to_look_into(name, most_bytes)
     if b"\0" in plain:
         raise CannotLookInto(f"{name}: it is no text and cannot be read as a drop; look into it, and delete it")
     lines = _LINE.findall(plain)
@@ -82,14 +89,24 @@ def lines_without_suppressed(name: str, content: bytes, suppression: Suppression
     return Cleaned(_packed(name, b"".join(kept)), _counts(found))
 
 
-def _cleaned(feed: Feed, drop: Drop, content: bytes, suppression: Suppression, timezone: str) -> Cleaned | None:
-    opened = _opened(feed, drop, content)
+def too_large_to_look_into(name: str, most_bytes: int) -> CannotLookInto:
+    """The error that leaves a file alone which may not fit the memory there is."""
+    return CannotLookInto(
+        f"{name}: it holds more than {most_bytes / 1e6:,.0f} MB or {most_bytes // BYTES_A_ROW:,} lines once unpacked;"
+        " deliver it in parts, or raise CER_DROP_MB if it is to be so large"
+    )
+
+
+def _cleaned(
+    feed: Feed, drop: Drop, content: bytes, suppression: Suppression, timezone: str, most_bytes: int
+) -> Cleaned | None:
+    opened = _opened(feed, drop, content, most_bytes)
     if opened is None:
-        return lines_without_suppressed(f"{drop.feed}/{drop.name}", content, suppression)
+        return lines_without_suppressed(f"{drop.feed}/{drop.name}", content, suppression, most_bytes)
     try:
         parcel = _parcel(opened)
     except UnreadableDrop:
-        return lines_without_suppressed(f"{drop.feed}/{drop.name}", content, suppression)
+        return lines_without_suppressed(f"{drop.feed}/{drop.name}", content, suppression, most_bytes)
     whole, broken = _named(feed, parcel, suppression, timezone), suppression.of_texts(parcel.broken["content"])
     counts = _counts(pl.concat([whole, broken]))
     if not counts:
@@ -102,16 +119,16 @@ def _cleaned(feed: Feed, drop: Drop, content: bytes, suppression: Suppression, t
     if drop.format == "ndjson":
         return Cleaned(_blank_lines_of_ndjson(content, set(lines)), counts)
     starts = pl.concat([parcel.lines, parcel.broken["file_line"]]).unique().sort()
-    plain = _unpacked(drop.name, content)
+    plain = _unpacked(drop.name, content, most_bytes)
     return Cleaned(_packed(drop.name, _blank(plain, opened.layout.encoding, starts, lines)), counts)
 
 
-def _opened(feed: Feed, drop: Drop, content: bytes) -> Opened | None:
+def _opened(feed: Feed, drop: Drop, content: bytes, most_bytes: int) -> Opened | None:
     layout, contract = feed.layout_of(drop.name), CONTRACTS[feed.contract]
     if layout is None:
         return None
     names = {c: layout.delivered_name(c) for c in contract_columns(contract) if c not in layout.constants}
-    return Opened(drop, layout, names, frozenset(required_columns(contract)), content, MOST_BYTES)
+    return Opened(drop, layout, names, frozenset(required_columns(contract)), content, most_bytes)
 
 
 def _parcel(opened: Opened) -> Parcel:
@@ -157,16 +174,18 @@ def _counts(found: pl.Series) -> dict[str, int]:
     return dict(found.drop_nulls().value_counts(sort=True).iter_rows())
 
 
-def _unpacked(name: str, content: bytes) -> bytes:
+def _unpacked(name: str, content: bytes, most_bytes: int) -> bytes:
     if not name.endswith(".gz"):
+        if len(content) > most_bytes:
+            raise too_large_to_look_into(name, most_bytes)
         return content
     try:
         with gzip.open(io.BytesIO(content)) as file:
-            plain = file.read(MOST_BYTES + 1)
+            plain = file.read(most_bytes + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise CannotLookInto(f"{name}: it cannot be decompressed; deliver it again, or delete it") from error
-    if len(plain) > MOST_BYTES:
-        raise CannotLookInto(f"{name}: it unpacks to more than {MOST_BYTES / 1e9:.0f} GB; deliver it in parts")
+    if len(plain) > most_bytes:
+        raise too_large_to_look_into(name, most_bytes)
     return plain
 
 

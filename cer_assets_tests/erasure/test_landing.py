@@ -91,6 +91,18 @@ def test_a_text_that_is_no_drop_loses_its_lines_and_what_is_no_text_is_told() ->
         lines_without_suppressed("people/notes.zip", b"PK\0\1", OF)
 
 
+def test_what_a_load_would_refuse_for_its_size_is_not_looked_into_either(tmp_path: Path) -> None:
+    (tmp_path / "people").mkdir()
+    content = b"NO,NAME,MAIL\n1,Ann,\n" * 100
+    for name, held in (("2024-01-02.csv", content), ("2024-01-03.csv.gz", gzip.compress(content))):
+        (tmp_path / "people" / name).write_bytes(held)
+    for drop in list_drops(tmp_path, "people"):
+        with pytest.raises(CannotLookInto, match=r"people/2024-01-0.*CER_DROP_MB"):
+            without_suppressed(people(), drop, OF, "UTC", most_bytes=1_500)
+    with pytest.raises(CannotLookInto, match=r"notes\.txt.*15 lines"):
+        lines_without_suppressed("people/notes.txt", b"1\n" * 100, OF, most_bytes=1_500)
+
+
 _VALUE = st.sampled_from(["1", "2", "11", "Ann", 'say "1"', "a\nb", " 1", "", "1;2", "ü"])
 
 

@@ -27,6 +27,7 @@ from cer_assets.erasure import (
     listed,
     names_people,
     persons,
+    too_large_to_look_into,
     values_of,
     without_suppressed,
 )
@@ -216,7 +217,7 @@ def _rewrite(home: Home, feed: Feed, drops: Sequence[Drop], of: Suppression, fol
         mark = _mark(drop.path)
         name = f"{feed.feed}/{drop.name}"
         try:
-            cleaned = without_suppressed(feed, drop, of, timezone())
+            cleaned = without_suppressed(feed, drop, of, timezone(), drop_bytes())
         except CannotLookInto:
             _tell(home, NOT_READ, name, None)
             continue
@@ -265,7 +266,9 @@ def _strays(home: Home, of: Suppression, figures: dict[str, int]) -> None:
             continue
         name = str(path)[len(str(home.landing)) + 1 :]
         try:
-            cleaned = lines_without_suppressed(name, path.read_bytes(), of)
+            if path.stat().st_size > drop_bytes():
+                raise too_large_to_look_into(name, drop_bytes())
+            cleaned = lines_without_suppressed(name, path.read_bytes(), of, drop_bytes())
         except CannotLookInto:
             _tell(home, NOT_READ, name, None)
             continue
