@@ -16,6 +16,7 @@ import pytest
 from cer_assets.lake import Lake
 from cer_assets.sample import write_sample
 from cer_assets_tests.conftest import PROJECT, environment
+from cer_assets_tests.e2e.live import Live
 
 pytestmark = pytest.mark.endurance
 
@@ -47,17 +48,17 @@ def plant(landing: Path) -> dict[Path, str | None]:
     bad = {
         f"crm_customers/{LAST}.broken.csv": (crm + "".join(broken)).encode(),
         f"web_accounts/{LAST}.torn.ndjson": "\n".join(torn).encode(),
-        "web_accounts/2017-12-01.unreadable.ndjson": ("\0" + person).encode("utf-16"),
+        "web_accounts/2017-12-01.wide.ndjson": ("\0" + person).encode("utf-16"),
         f"loyalty_members/{LAST}.headless.csv": (person * 3).encode(),
         f"loyalty_members/{LAST}.torn.csv.gz": gzip.compress((person * 999).encode())[:-40],
         f"demographics/{LAST}.renamed.parquet": (person * 9).encode(),
     }
     for name, content in bad.items():
         (landing / name).write_bytes(content)
-    bland = {"user_id": "u7000000002", "name": "Ann Lee", "updated_at": "2017-12-14T16:25:10Z"}
+    bland = {"user_id": "u7000000002", "name": "Ann Lee", "updated_at": "2017-11-14T16:25:10Z"}
     good = {"csv": f"{crm}C7000000002;Lee;Ann;;;;;Dayton;OH;45420;01.12.2017 10:00\n", "ndjson": json.dumps(bland)}
     # Of a file that was refused nothing was loaded; one that was read can be replaced, and is not withdrawn.
-    better = {f"crm_customers/{LAST}.broken.csv": good["csv"], f"web_accounts/{LAST}.torn.ndjson": good["ndjson"]}
+    better = {name: good[name.split(".")[-1]] for name in bad if name.startswith(("crm", "web"))}
     return {landing / name: better.get(name) for name in bad}
 
 
@@ -66,7 +67,7 @@ def run(home: Path, module: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", module, "--no-sample"],
         cwd=PROJECT,
-        env=environment(home) | {"CER_ALERTS": "log:"},
+        env=environment(home),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -75,9 +76,19 @@ def run(home: Path, module: str) -> str:
     return done.stdout
 
 
+def told(home: Path) -> str:
+    """What a daemon and a code server write of a home in which a run failed, where they are to tell it in their log."""
+    live = Live(home, {"CER_ALERTS": "log:"})
+    try:
+        live.wait("the failed run to be told", lambda: "error: customers" in live.log.read_text(), 600)
+    finally:
+        live.stop()
+    return live.log.read_text()
+
+
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A home in which drops are bad, then libraries fail, then all goes well; and all that its runs said."""
+    """A home in which drops are bad, libraries fail, a daemon tells it, then all goes well; and all that was said."""
     home = tmp_path_factory.mktemp("leaks") / "home"
     write_sample(home, customers=200, days=10)
     bad = plant(home / "landing")
@@ -86,7 +97,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     assert rejects.str.contains(MAIL, literal=True).sum() > 400
     for file, better in bad.items():
         file.unlink() if better is None else file.write_text(better)
-    return home, said + run(home, "cer_assets_tests.e2e.faulty") + run(home, "cer_assets.defs.run")
+    said += run(home, "cer_assets_tests.e2e.faulty")
+    return home, said + told(home) + run(home, "cer_assets.defs.run")
 
 
 def traces(data: bytes) -> list[str]:
@@ -105,6 +117,7 @@ def test_the_person_was_really_there(said: tuple[Path, str]) -> None:
     assert "InvalidOperationError at cer_assets/defs/identity/assets.py" in words
     assert "ConversionException at cer_assets/defs/identity/assets.py" in words
     assert "ConversionException at cer_assets/defs/checking.py" in words
+    assert "error: customers | step identity__" in words
     assert (home / "warehouse.duckdb").exists()
 
 
@@ -113,7 +126,7 @@ def test_what_runs_say_names_nobody(said: tuple[Path, str]) -> None:
 
 
 def test_no_file_that_keeps_no_people_names_anybody(said: tuple[Path, str]) -> None:
-    """Event log, ticks and compute logs, models, snapshots, pages, the warehouse, and the logs of tables."""
+    """Event log, ticks, compute logs, the daemon's log, models, snapshots, pages, the warehouse, the logs of tables."""
     home, _ = said
     files = [
         path

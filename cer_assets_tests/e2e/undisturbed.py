@@ -74,7 +74,7 @@ class Ran:
     died: str | None = None
 
 
-def run_until(home: Path, moment: Moment | None = None, *, seconds: float = 500) -> Ran:
+def run_until(home: Path, moment: Moment | None = None, *, seconds: float = 1200) -> Ran:
     """`make run` over a home, killed at the moment if one is given."""
     record = home.with_name(f"{home.name}.record")
     record.unlink(missing_ok=True)
