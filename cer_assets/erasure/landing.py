@@ -40,6 +40,8 @@ class Cleaned:
 
     content: bytes
     rows: dict[str, int]
+    doubtful: bool = False
+    """Whether it may hold others still: lines that nobody can tell by what little they say."""
 
 
 def without_suppressed(
@@ -57,14 +59,20 @@ def without_suppressed(
     """
     if drop.bytes > most_bytes:
         raise too_large_to_look_into(f"{drop.feed}/{drop.name}", most_bytes)
-    content, taken = drop.path.read_bytes(), dict[str, int]()
+    content, taken, doubtful = drop.path.read_bytes(), dict[str, int](), False
     for _ in range(_MOST_READINGS):
-        cleaned = _cleaned(feed, drop, content, suppression, timezone, most_bytes)
+        try:
+            cleaned = _cleaned(feed, drop, content, suppression, timezone, most_bytes)
+        except CannotLookInto:
+            if not taken:
+                raise
+            doubtful = True
+            break
         if cleaned is None:
             break
         content = cleaned.content
         taken = {request: taken.get(request, 0) + cleaned.rows.get(request, 0) for request in taken | cleaned.rows}
-    return Cleaned(content, taken) if taken else None
+    return Cleaned(content, taken, doubtful) if taken else None
 
 
 def lines_without_suppressed(
@@ -73,7 +81,7 @@ def lines_without_suppressed(
     """A text that is no drop, or none that can be read, with every line blank that names somebody on the list.
 
     Raises:
-        CannotLookInto: it is no text, or holds more than `most_bytes`.
+        CannotLookInto: it is no text, or holds more than `most_bytes`; or all that may name somebody is short ids.
     """
     plain = _unpacked(name, content, most_bytes)
     if max(plain.count(b"\n"), plain.count(b"\r")) * BYTES_A_ROW > most_bytes:
@@ -82,11 +90,16 @@ def lines_without_suppressed(
         raise CannotLookInto(f"{name}: it is no text and cannot be read as a drop; look into it, and delete it")
     lines = _LINE.findall(plain)
     texts = pl.Series([line.decode("utf-8", errors="replace") for line in lines], dtype=pl.String)
-    found = suppression.of_texts(texts)
+    found, doubt = suppression.of_lines(texts)
     if not found.is_not_null().any():
+        if doubt.any():
+            raise CannotLookInto(
+                f"{name}: {doubt.sum()} lines hold what may be a short id of somebody on the list, with nothing beside"
+                " it that tells; look into it, and delete the lines or the file"
+            )
         return None
     kept = [_end_of(line) if gone else line for line, gone in zip(lines, found.is_not_null(), strict=True)]
-    return Cleaned(_packed(name, b"".join(kept)), _counts(found))
+    return Cleaned(_packed(name, b"".join(kept)), _counts(found), bool(doubt.any()))
 
 
 def too_large_to_look_into(name: str, most_bytes: int) -> CannotLookInto:

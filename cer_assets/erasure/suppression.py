@@ -34,6 +34,8 @@ _PHONE = r"[0-9][0-9 ()./-]{5,}[0-9]"
 _PHONE_DIGITS = 9
 _NAME_WORD = r"[\p{L}\p{M}]{2,}"
 _NAMES_THAT_TELL = 2
+_LONG_ENOUGH = 6
+"""Characters from which on an id tells by itself: a shorter one is an amount, a house number, half a date as well."""
 _TEXTS_AT_ONCE = 50_000
 """Each of their words is a row for each system: a file of millions of lines does not fit a process at once."""
 _BLOCK = 64
@@ -193,11 +195,41 @@ class Suppression:
             starts = range(0, len(texts), _TEXTS_AT_ONCE)
             return pl.concat([self.of_texts(texts.slice(start, _TEXTS_AT_ONCE)) for start in starts])
         at = pl.DataFrame({"text": texts.cast(pl.String)}).with_row_index("at").drop_nulls("text")
-        found = pl.concat([self._records_in(at), self._values_in(at)]).unique("at", keep="first", maintain_order=True)
+        records = self._records_in(at).select("at", "request")
+        found = pl.concat([records, self._values_in(at)]).unique("at", keep="first", maintain_order=True)
         everywhere = nobody.to_frame().with_row_index("at").select("at")
         return everywhere.join(found, on="at", how="left", maintain_order="left")["request"]
 
+    def of_lines(self, texts: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """The request that each line of no known layout goes back to; and which others may name somebody.
+
+        An id of few characters is a word that others' lines hold as well. It tells beside the name of its system, or
+        an e-mail address, a telephone number or a word of the name of whose id it is; alone it leaves a doubt.
+        """
+        if len(texts) > _TEXTS_AT_ONCE:
+            starts = range(0, len(texts), _TEXTS_AT_ONCE)
+            parts = [self.of_lines(texts.slice(start, _TEXTS_AT_ONCE)) for start in starts]
+            return pl.concat([told for told, _ in parts]), pl.concat([doubt for _, doubt in parts])
+        if not len(self) or self.keyed is None or texts.is_empty():
+            return self.of_texts(texts), pl.repeat(False, len(texts), dtype=pl.Boolean, eager=True)
+        at = pl.DataFrame({"text": texts.cast(pl.String)}).with_row_index("at")
+        records = self._records_in(at)
+        words = _tokens(at, pl.col("text").str.extract_all(_WORD)).select(
+            "at", beside=pl.col("token").str.to_lowercase()
+        )
+        told = pl.concat(
+            [
+                records.filter(pl.col("beside").is_null()).select("at", "request"),
+                records.join(words, on=["at", "beside"], how="semi").select("at", "request"),
+                records.join(self._values_in(at, names=1), on=["at", "request"], how="semi").select("at", "request"),
+                self._values_in(at),
+            ]
+        ).unique("at", keep="first", maintain_order=True)
+        request = at.select("at").join(told, on="at", how="left", maintain_order="left")["request"]
+        return request, at["at"].is_in(records["at"].implode()) & request.is_null()
+
     def _records_in(self, at: pl.DataFrame) -> pl.DataFrame:
+        """Ids on the list that texts hold: `at`, `request`, and of a short one the system that should stand beside."""
         quoted = pl.col("text").str.extract_all(_QUOTED).list.eval(pl.element().str.slice(1).str.head(-1))
         words = pl.concat([_tokens(at, pl.col("text").str.extract_all(_WORD)), _tokens(at, quoted)])
         systems = pl.DataFrame({"source": self.sources}, schema={"source": pl.String})
@@ -205,15 +237,25 @@ class Suppression:
         whole = _tokens(at, pl.col("text").str.extract_all(r"""[^\s,;"'{}\[\]()<>]+"""))
         ids = pl.concat(
             [
-                words.join(systems, how="cross").select(
-                    "at", token=pl.concat_str("source", pl.lit(":"), pl.col("token").str.strip_chars())
+                words.with_columns(pl.col("token").str.strip_chars())
+                .join(systems, how="cross")
+                .select(
+                    "at",
+                    token=pl.concat_str("source", pl.lit(":"), "token"),
+                    beside=pl.when(pl.col("token").str.len_chars() < _LONG_ENOUGH).then(
+                        pl.col("source").str.to_lowercase()
+                    ),
                 ),
-                whole.filter(pl.col("token").str.contains(":", literal=True)),
+                whole.filter(pl.col("token").str.contains(":", literal=True)).with_columns(
+                    beside=pl.lit(None, pl.String)
+                ),
             ]
         )
-        return ids.with_columns(self.requests(RECORD, ids["token"])).drop_nulls("request").select("at", "request")
+        found = ids.with_columns(self.requests(RECORD, ids["token"])).drop_nulls("request")
+        return found.select("at", "request", "beside")
 
-    def _values_in(self, at: pl.DataFrame) -> pl.DataFrame:
+    def _values_in(self, at: pl.DataFrame, names: int = _NAMES_THAT_TELL) -> pl.DataFrame:
+        """What somebody's records held, and as many words of a name: `at`, `request`."""
         empty = pl.DataFrame(schema={"at": at.schema["at"], "request": pl.String})
         if not self.listed["kind"].is_in([EMAIL, PHONE, NAME]).any():
             return empty
@@ -226,7 +268,7 @@ class Suppression:
             told.append(tokens.select("at", self.requests(kind, tokens["token"])).drop_nulls("request"))
         words = words.with_columns(as_word(pl.col("token"))).unique()
         named = words.with_columns(self.requests(NAME, words["token"])).drop_nulls("request")
-        several = named.group_by("at", "request").len().filter(pl.col("len") >= _NAMES_THAT_TELL)
+        several = named.group_by("at", "request").len().filter(pl.col("len") >= names)
         return pl.concat([*told, several.sort("at", "request").select("at", "request")])
 
 

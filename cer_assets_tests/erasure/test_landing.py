@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cer_assets.erasure import CannotLookInto, kept_out, lines_without_suppressed, without_suppressed
+from cer_assets.erasure import (
+    CannotLookInto,
+    Keyed,
+    kept_out,
+    lines_without_suppressed,
+    values_of,
+    without_suppressed,
+)
 from cer_assets.erasure.loading import of_rejects
 from cer_assets.feeds import Feed, list_drops, read_drops
-from cer_assets_tests.erasure.test_suppression import suppressing
+from cer_assets_tests.erasure.test_suppression import KEY, suppressing
 
 DAY = dt.date(2024, 1, 2)
 FIELDS = {"source_id": "NO", "surname": "NAME", "email": "MAIL"}
@@ -89,6 +96,20 @@ def test_a_text_that_is_no_drop_loses_its_lines_and_what_is_no_text_is_told() ->
     assert found is not None and found.content == b"\nand Bob\n" and found.rows == {"crm:1": 1}
     with pytest.raises(CannotLookInto, match=r"notes\.zip"):
         lines_without_suppressed("people/notes.zip", b"PK\0\1", OF)
+
+
+def test_a_short_id_takes_a_line_only_with_a_second_sign_and_leaves_a_doubt_alone() -> None:
+    keyed = Keyed.with_key(KEY)
+    said = pl.DataFrame({"request": ["crm:12"], "full_name": ["Ann Doe"], "email": ["a@x.de"]})
+    of = suppressing("crm:12", "crm:C12345").with_more(values_of(keyed, said))
+    others, own = b"12 boxes\n", b"12 by CRM\n12, a@x.de\n12 Doe\ncrm:12\nC12345\n"
+    found = lines_without_suppressed("people/notes.txt", others + own, of)
+    assert found is not None and found.content == others + b"\n" * 5 and found.doubtful
+    found = lines_without_suppressed("people/notes.txt", own, of)
+    assert found is not None and not found.doubtful
+    with pytest.raises(CannotLookInto, match=r"notes\.txt: 1 lines"):
+        lines_without_suppressed("people/notes.txt", others, of)
+    assert lines_without_suppressed("people/notes.txt", b"13 Doe\n", of) is None
 
 
 def test_what_a_load_would_refuse_for_its_size_is_not_looked_into_either(tmp_path: Path) -> None:

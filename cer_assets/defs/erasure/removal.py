@@ -224,6 +224,8 @@ def _rewrite(home: Home, feed: Feed, drops: Sequence[Drop], of: Suppression, fol
         if cleaned is None:
             continue
         _tell(home, FILE, name, cleaned.rows)
+        if cleaned.doubtful:
+            _tell(home, NOT_READ, name, None)
         path = folder / f"{number}.{drop.format}"
         path.write_bytes(cleaned.content)
         yield _Rewritten(drop, replace(drop, path=path, bytes=len(cleaned.content)), cleaned.rows, mark)
@@ -274,6 +276,8 @@ def _strays(home: Home, of: Suppression, figures: dict[str, int]) -> None:
             continue
         if cleaned is not None:
             _tell(home, FILE, name, cleaned.rows)
+            if cleaned.doubtful:
+                _tell(home, NOT_READ, name, None)
             write(path, cleaned.content)
             figures["files rewritten"] += 1
 
