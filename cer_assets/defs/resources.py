@@ -2,11 +2,11 @@
 
 import datetime as dt
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import dagster as dg
 import duckdb
@@ -37,6 +37,45 @@ RAW_FOLDER = Path(__file__).parent / "raw"
 SQL_FOLDER = Path(__file__).parents[2] / "sql"
 
 
+T = TypeVar("T")
+
+
+class InvalidSetting(Exception):
+    """An environment variable holds what it cannot; its value is left out, for it may have been meant for another."""
+
+
+def setting(name: str, default: str, read: Callable[[str], T], expected: str) -> T:
+    """What an environment variable says; `default` where it is unset or empty.
+
+    Args:
+        name: the variable.
+        default: what is read in its place.
+        read: makes the value of the text, or raises ValueError.
+        expected: what the variable must be, with an example.
+
+    Raises:
+        InvalidSetting: the text cannot be read.
+    """
+    try:
+        return read(os.environ.get(name) or default)
+    except ValueError:
+        raise InvalidSetting(f"{name} must be {expected}: mend it where it is set, or leave it out") from None
+
+
+def positive(text: str) -> int:
+    """A whole number above zero.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if (number := int(text)) < 1:
+        raise ValueError("not above zero")
+    return number
+
+
+_DAY = "a day such as 2017-01-01"
+
+
 def home_from_environment() -> str:
     """`CER_HOME`, or `./data`: the one folder that holds landing zone, lake, models, reports and the instance."""
     return str(Path(os.environ.get("CER_HOME", "data")).absolute())
@@ -44,13 +83,12 @@ def home_from_environment() -> str:
 
 def first_day() -> dt.date:
     """`CER_FIRST_DAY`: where the daily grid begins."""
-    return dt.date.fromisoformat(os.environ.get("CER_FIRST_DAY", "2017-01-01"))
+    return setting("CER_FIRST_DAY", "2017-01-01", dt.date.fromisoformat, _DAY)
 
 
 def last_day() -> dt.date | None:
     """`CER_LAST_DAY`: where the daily grid ends; unset, it ends today."""
-    day = os.environ.get("CER_LAST_DAY")
-    return dt.date.fromisoformat(day) if day else None
+    return setting("CER_LAST_DAY", "", lambda day: dt.date.fromisoformat(day) if day else None, _DAY)
 
 
 def timezone() -> str:
@@ -60,7 +98,7 @@ def timezone() -> str:
 
 def daily_at() -> dt.time:
     """`CER_DAILY_AT`: when the daily schedule ticks, as `HH:MM` on the retailer's clock."""
-    return dt.time.fromisoformat(os.environ.get("CER_DAILY_AT", "05:00"))
+    return setting("CER_DAILY_AT", "05:00", dt.time.fromisoformat, "a time such as 05:00")
 
 
 def country() -> str:
@@ -70,12 +108,13 @@ def country() -> str:
 
 def drop_bytes() -> int:
     """`CER_DROP_MB`: what a file of the landing zone may hold once unpacked; reading takes fifteen times as much."""
-    return int(os.environ.get("CER_DROP_MB", MOST_BYTES // 1_000_000)) * 1_000_000
+    whole = "a whole number of megabytes above 0"
+    return setting("CER_DROP_MB", str(MOST_BYTES // 1_000_000), positive, whole) * 1_000_000
 
 
 def sensor_seconds() -> int:
     """`CER_SENSOR_SECONDS`: the pause between two ticks of a sensor."""
-    return int(os.environ.get("CER_SENSOR_SECONDS", "30"))
+    return setting("CER_SENSOR_SECONDS", "30", positive, "a whole number of seconds above 0")
 
 
 @cache

@@ -1,7 +1,6 @@
 """What resolution buys, what an answer would change, the page for people to act on, and the snapshot of the lake."""
 
 import datetime as dt
-import os
 
 import dagster as dg
 import polars as pl
@@ -9,7 +8,7 @@ import polars as pl
 from cer_assets.defs.identity.learning import LABELS, labels_read
 from cer_assets.defs.io import REPORT_FILE, code_of, picture, python_table, read, reads_itself, table
 from cer_assets.defs.partitions import days
-from cer_assets.defs.resources import Home
+from cer_assets.defs.resources import Home, setting
 from cer_assets.identity import Model
 from cer_assets.insight import resolution_chart, what_answers_change, what_resolution_buys
 from cer_assets.insight.report import Tables, customer_report
@@ -246,7 +245,13 @@ def snapshot(context: dg.AssetExecutionContext, home: Home) -> dg.Output[Snapsho
 
 def snapshot_days() -> float:
     """`CER_SNAPSHOT_DAYS`: how many days a snapshot is kept, and with it what it names."""
-    return float(os.environ.get("CER_SNAPSHOT_DAYS", "14"))
+    return setting("CER_SNAPSHOT_DAYS", "14", _span, "a number of days such as 14, or 0")
+
+
+def _span(text: str) -> float:
+    if not 0 <= (number := float(text)) < float("inf"):
+        raise ValueError("no span of days")
+    return number
 
 
 def _vacuum(instance: dg.DagsterInstance, home: Home) -> list[Vacuumed]:
