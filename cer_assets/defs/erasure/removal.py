@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
-from upath import UPath
 
 from cer_assets.defs.erasure.listed import KEPT, LIST, REQUESTS, keyed, receipts, requests, suppression
 from cer_assets.defs.plan import not_entered
@@ -171,7 +170,6 @@ class _Rewritten:
     drop: Drop
     staged: Drop
     rows: dict[str, int]
-    mark: tuple[int, float]
 
 
 def _files(home: Home, feed: Feed, of: Suppression, figures: dict[str, int]) -> None:
@@ -214,7 +212,6 @@ def _at_once(days: Sequence[dt.date], there: Sequence[Drop]) -> Iterator[list[dt
 
 def _rewrite(home: Home, feed: Feed, drops: Sequence[Drop], of: Suppression, folder: Path) -> Iterator[_Rewritten]:
     for number, drop in enumerate(drops):
-        mark = _mark(drop.path)
         name = f"{feed.feed}/{drop.name}"
         try:
             cleaned = without_suppressed(feed, drop, of, timezone(), drop_bytes())
@@ -228,7 +225,7 @@ def _rewrite(home: Home, feed: Feed, drops: Sequence[Drop], of: Suppression, fol
             _tell(home, NOT_READ, name, None)
         path = folder / f"{number}.{drop.format}"
         path.write_bytes(cleaned.content)
-        yield _Rewritten(drop, replace(drop, path=path, bytes=len(cleaned.content)), cleaned.rows, mark)
+        yield _Rewritten(drop, replace(drop, path=path, bytes=len(cleaned.content)), cleaned.rows)
 
 
 def _load_again(
@@ -249,8 +246,9 @@ def _load_again(
         for table, frame in raw.items():
             home.lake.publish(table, frame, partition_by=DELIVERED_ON, keys=days)
         enter(home, feed, delivery.files, days)
+    now = {drop.name: drop.mark for drop in list_drops(home.landing, feed.feed)}
     for each in rewritten:
-        if _mark(each.drop.path) == each.mark:
+        if now.get(each.drop.name) == each.drop.mark:
             write(each.drop.path, each.staged.path.read_bytes())
 
 
@@ -301,11 +299,6 @@ def spill(home: Home) -> Path:
     folder = Path(home.root, "spill")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _mark(path: Path | UPath) -> tuple[int, float]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime
 
 
 def _read(home: Home, table: str, columns: list[str]) -> pl.DataFrame:
