@@ -95,6 +95,12 @@ def counted(con: duckdb.DuckDBPyConnection, table: str, found: Naming) -> pl.Dat
     return rows.sort("request", *keys)
 
 
+def held_by_file(con: duckdb.DuckDBPyConnection, table: str) -> pl.DataFrame:
+    """How many rows a raw table holds of each file: `delivered_on`, `file`, `held`."""
+    rows = exp.select(*map(_column, DELIVERED), exp.func("count", exp.Star()).as_("held")).from_(_relation(table))
+    return con.sql(_sql(rows.group_by("all"))).pl()
+
+
 def remove(con: duckdb.DuckDBPyConnection, lake: Lake, table: str, found: Naming) -> None:
     """Publish a table without the rows that name somebody; of a partitioned one only the partitions that hold such.
 

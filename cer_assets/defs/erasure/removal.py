@@ -34,10 +34,12 @@ from cer_assets.erasure.people import VISITS
 from cer_assets.erasure.receipts import FILE, MODEL, NOT_READ, SAME, TABLE, WRITTEN_ANEW, lines, under_way, with_lines
 from cer_assets.erasure.stores import clear, forget_truth, stored_versions, unlearn
 from cer_assets.erasure.suppression import RECORD
-from cer_assets.erasure.traces import counted, engine, naming, remove, tables_of_people
+from cer_assets.erasure.traces import counted, engine, held_by_file, naming, remove, tables_of_people
 from cer_assets.feeds import Drop, Feed, list_drops, read_drops, write
 
 REJECTS = "_rejects"
+_COUNTS = {"": "accepted", REJECTS: "rejected"}
+"""Endings of a feed's tables, and the ledger's column that counts their rows."""
 ASKING = "erasure_requests"
 """The feed whose rows go last of all: for as long as it holds one, an erasure has not come to its end."""
 BYTES_AT_ONCE = 100_000_000
@@ -136,31 +138,36 @@ def _stand_in_raw(home: Home, of: Suppression) -> bool:
 
 
 def _tables(home: Home, of: Suppression, figures: dict[str, int], tables: Sequence[str]) -> None:
-    """Take the rows out of tables, and have the ledger say of raw ones what is left."""
-    touched: set[str] = set()
+    """Take the rows out of tables; the ledger counts those of raw ones out first."""
+    counts = {f"raw.{name}{ending}": (name, count) for name in feeds() for ending, count in _COUNTS.items()}
     with engine(home.lake, str(spill(home))) as con:
         for table in tables:
             found = naming(con, table, of, feeds())
             if found:
-                figures["rows taken out of tables"] += int(counted(con, table, found)["rows"].sum())
+                rows = counted(con, table, found)
+                figures["rows taken out of tables"] += int(rows["rows"].sum())
+                if table in counts:
+                    gone = rows.group_by(DELIVERED_ON, "file").agg(gone=pl.col("rows").sum())
+                    _settle(home, *counts[table], gone.join(held_by_file(con, table), on=[DELIVERED_ON, "file"]))
                 remove(con, home.lake, table, found)
-                touched.add(table)
-    for feed in feeds().values():
-        if touched & {f"raw.{feed.feed}", f"raw.{feed.feed}{REJECTS}"}:
-            _settle(home, feed)
 
 
-def _settle(home: Home, feed: Feed) -> None:
-    """Bring the ledger's counts to what the tables hold, for files that lie in the landing zone no more."""
-    files = home.ledger(feed.feed)
-    for table, count in ((f"raw.{feed.feed}", "accepted"), (f"raw.{feed.feed}{REJECTS}", "rejected")):
-        rows = home.lake.scan(table).group_by(DELIVERED_ON, "file").agg(held=pl.len().cast(pl.Int64)).collect()
-        files = files.join(rows, on=[DELIVERED_ON, "file"], how="left").with_columns(
-            pl.col("held").fill_null(0).alias(count)
-        )
-        files = files.drop("held")
-    files = files.with_columns(delivered=pl.sum_horizontal("accepted", "rejected", "suppressed"))
-    home.lake.publish(LEDGER, files.sort("feed", DELIVERED_ON, "file"), partition_by="feed", keys=[feed.feed])
+def _settle(home: Home, feed: str, count: str, gone: pl.DataFrame) -> None:
+    """Count rows that are about to go out of the ledger, so that what was lost before is still missed.
+
+    A run that is killed between this and the removal counts the same rows again: where the ledger tells no more than
+    the table will hold, they are out of it already.
+
+    Args:
+        home: whose ledger.
+        feed: the rows' feed.
+        count: the ledger's column that counts them.
+        gone: by `delivered_on` and `file`: how many rows are to go (`gone`), and stand there before that (`held`).
+    """
+    files = home.ledger(feed).join(gone, on=[DELIVERED_ON, "file"], how="left", maintain_order="left")
+    out = pl.min_horizontal("gone", pl.col(count) - (pl.col("held") - pl.col("gone"))).clip(0).fill_null(0)
+    files = files.with_columns(pl.col(count) - out, delivered=pl.col("delivered") - out).drop("gone", "held")
+    home.lake.publish(LEDGER, files.sort("feed", DELIVERED_ON, "file"), partition_by="feed", keys=[feed])
 
 
 @dataclass(frozen=True)

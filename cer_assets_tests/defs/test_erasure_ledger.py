@@ -1,0 +1,54 @@
+"""What an erasure leaves of files that were replaced, archived or lost in part; the ledger tells it."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from cer_assets.defs.resources import Home
+from cer_assets_tests.defs.conftest import evaluate
+from cer_assets_tests.defs.test_erasure import CRM, KEY, OTHERS, OWN, forget, lines, loaded, write
+
+DAY = "2017-01-01"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """One file of customers with the person, who has asked to be forgotten."""
+    monkeypatch.setenv("CER_SUPPRESSION_KEY", KEY)
+    home = Home(root=str(tmp_path))
+    write(home, "crm_customers", f"{DAY}.csv", lines(CRM, *OTHERS[:5], OWN))
+    write(home, "erasure_requests", "2017-01-02.csv", lines("source,source_id,at", "crm,Z1,2017-01-02T09:00:00"))
+    loaded(home)
+    return home
+
+
+def test_a_file_replaced_meanwhile_is_left_alone_even_where_size_and_time_are_the_same(
+    project: dg.Definitions, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cer_assets.defs.erasure import removal
+
+    path = Path(home.root, "landing", "crm_customers", f"{DAY}.csv")
+    before, replaced = path.stat(), path.read_bytes().replace(b"Ann4", b"Eve4")
+    enter = removal.enter
+
+    def entering(*arguments: object) -> None:
+        enter(*arguments)  # pyright: ignore
+        path.write_bytes(replaced)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    monkeypatch.setattr(removal, "enter", entering)
+    forget(home)
+    assert path.stat().st_size == before.st_size and path.read_bytes() == replaced
+
+
+def test_what_was_lost_before_is_still_missed_after(project: dg.Definitions, home: Home) -> None:
+    Path(home.root, "landing", "crm_customers", f"{DAY}.csv").unlink()
+    rows = home.read("raw.crm_customers")
+    home.lake.publish("raw.crm_customers", rows.filter(pl.col("source_id") != "C2"), partition_by="delivered_on")
+    forget(home)
+    told = home.ledger("crm_customers").select("delivered", "accepted").row(0)
+    assert (told, home.read("raw.crm_customers").height) == ((5, 5), 4)
+    assert not evaluate(project, home, "raw/crm_customers", "nothing_lost").passed
