@@ -52,3 +52,15 @@ def test_what_was_lost_before_is_still_missed_after(project: dg.Definitions, hom
     told = home.ledger("crm_customers").select("delivered", "accepted").row(0)
     assert (told, home.read("raw.crm_customers").height) == ((5, 5), 4)
     assert not evaluate(project, home, "raw/crm_customers", "nothing_lost").passed
+
+
+def test_a_file_archived_after_its_load_keeps_its_rows_and_its_line(project: dg.Definitions, home: Home) -> None:
+    late = write(home, "crm_customers", f"{DAY}.late.csv", lines(CRM, *OTHERS[5:8], "C99;;;;;;;;;;02.01.2099 10:00"))
+    loaded(home)
+    late.unlink()
+    forget(home)
+    assert sorted(home.read("raw.crm_customers")["source_id"]) == [f"C{n}" for n in range(2, 10)]
+    assert home.read("raw.crm_customers_rejects")["file"].to_list() == [late.name]
+    told = home.ledger("crm_customers").sort("file").select("file", "delivered", "accepted", "rejected").rows()
+    assert told == [(f"{DAY}.csv", 5, 5, 0), (late.name, 4, 3, 1)]
+    assert evaluate(project, home, "raw/crm_customers", "nothing_lost").passed
