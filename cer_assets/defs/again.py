@@ -7,9 +7,10 @@ import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
+from dagster._core.events import RunFailureReason
 
 from cer_assets.defs.plan import LOAD, Step
-from cer_assets.defs.processes import UNDER_WAY
+from cer_assets.defs.processes import GONE, NEVER_UP, UNDER_WAY
 
 STEP = "cer/step"
 """Run tag: the fingerprint of the step that the run is for."""
@@ -22,6 +23,12 @@ PAUSE = dt.timedelta(minutes=5)
 """The pause before a step is asked for again that ended by a fault that passes; it doubles each time."""
 MOST_FAULTS = 8
 """So often; the last pause is ten hours, by when somebody has read the alert."""
+_ENDED_FOR_IT = (GONE, NEVER_UP, "This run has been marked as failed from outside the execution context.")
+"""What stands in the event of a run whose process could not write it: ours, and what Dagster's code server and queue
+write. A run that took too long is told otherwise, and one that failed before its first step wrote that itself."""
+_ENDED_BY = (RunFailureReason.START_TIMEOUT, RunFailureReason.UNEXPECTED_TERMINATION)
+_TRIED_TO_THE_LAST = "RetryRequestedFromPolicy"
+"""The class of the error of a step whose last try, too, ended by a fault that passes: any other is raised as itself."""
 _AT_ONCE = 400
 """Fingerprints in one query: SQLite takes no statement of any length."""
 
@@ -88,16 +95,27 @@ def _failures_in_a_row(runs: Sequence[dg.RunRecord]) -> int:
 
 
 def was_killed(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether a run failed though none of its steps did: its process was killed, or never came up."""
-    return not instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1).records
+    """Whether the process of a run that failed was killed, or never came up."""
+    event = end_of(instance, run_id)
+    if event is None:
+        return False
+    why = event.job_failure_data.failure_reason if event.event_specific_data else None
+    return event.message in _ENDED_FOR_IT or why in _ENDED_BY
+
+
+def end_of(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterEvent | None:
+    """The event by which a run failed."""
+    of = dg.DagsterEventType.RUN_FAILURE
+    found = instance.get_records_for_run(run_id, of_type=of, limit=1, ascending=False).records
+    return found[0].event_log_entry.dagster_event if found else None
 
 
 def _passes(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether a step that failed was tried several times in its run."""
-    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.STEP_UP_FOR_RETRY}
-    entries = [record.event_log_entry for record in instance.get_records_for_run(run_id, of_type=kinds).records]
-    tried = {e.step_key for e in entries if e.dagster_event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY}
-    return any(e.step_key in tried for e in entries if e.dagster_event_type == dg.DagsterEventType.STEP_FAILURE)
+    """Whether the last try of a step that failed ended by a fault that passes."""
+    records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records
+    events = (record.event_log_entry.dagster_event for record in records)
+    errors = (event.step_failure_data.error for event in events if event)
+    return any(error.cls_name == _TRIED_TO_THE_LAST for error in errors if error)
 
 
 def _ended(run: dg.RunRecord) -> dt.datetime:

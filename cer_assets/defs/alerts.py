@@ -30,7 +30,7 @@ from dagster._core.storage.asset_check_execution_record import (
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 from cer_assets.alerts import Alert, InvalidTarget, as_text, targets_of, tell, told_from
-from cer_assets.defs.again import OF, was_killed
+from cer_assets.defs.again import OF, end_of, was_killed
 from cer_assets.defs.arrivals import Watch, growing
 from cer_assets.defs.plan import LOAD, stray_files
 from cer_assets.defs.provenance import Graph
@@ -119,7 +119,8 @@ def _why(instance: dg.DagsterInstance, run_id: str) -> str | None:
     if was_killed(instance, run_id):
         return "its process is gone, or never came up: it was killed, or the machine went down"
     steps: list[str] = []
-    for record in instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records:
+    failures = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records
+    for record in failures:
         event = record.event_log_entry.dagster_event
         error = event.step_failure_data.error if event else None
         while error is not None and error.cause is not None:
@@ -128,7 +129,19 @@ def _why(instance: dg.DagsterInstance, run_id: str) -> str | None:
             continue
         said = f": {_said(error.cls_name, error.message)}" if error else ""
         steps.append(f"step {record.event_log_entry.step_key} failed{said}")
+    if not steps and not failures:
+        return f"it ended outside its steps: {_end_said(instance, run_id)}"
     return "; ".join(steps[:3]) or None
+
+
+def _end_said(instance: dg.DagsterInstance, run_id: str) -> str:
+    event = end_of(instance, run_id)
+    error = event.job_failure_data.error if event and event.event_specific_data else None
+    while error is not None and error.cause is not None:
+        error = error.cause
+    if error is not None:
+        return _said(error.cls_name, error.message)
+    return (event.message if event else None) or "see its events"
 
 
 def _said(kind: str | None, message: str) -> str:

@@ -22,8 +22,8 @@ _HAS_PROCESS = [status for status in UNDER_WAY if status != dg.DagsterRunStatus.
 START_SECONDS = 300
 """A launched run whose process has not said who it is by then never came up: loading the project takes it seconds, and
 minutes where a machine has far more to do than it can."""
-_GONE = "the process that executed this run is gone; what it left undone is due again"
-_NEVER_UP = f"the process that was to execute this run did not come up within {START_SECONDS} s"
+GONE = "the process that executed this run is gone; what it left undone is due again"
+NEVER_UP = f"the process that was to execute this run did not come up within {START_SECONDS} s"
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,9 @@ def end_killed_runs(instance: dg.DagsterInstance) -> int:
         process = Process.of(run)
         if process is None:
             launched = record.start_time or record.update_timestamp.replace(tzinfo=dt.UTC).timestamp()
-            why = _NEVER_UP if now - launched > START_SECONDS else None
+            why = NEVER_UP if now - launched > START_SECONDS else None
         else:
-            why = _GONE if process.gone() else None
+            why = GONE if process.gone() else None
         if why is not None:
             ended += _end(instance, run.run_id, why)
     return ended

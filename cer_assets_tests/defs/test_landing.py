@@ -1,6 +1,7 @@
 """What the landing sensor asks for while files come late, twice, in heaps, half-written, or go on growing."""
 
 import datetime as dt
+import errno
 import json
 import os
 import time
@@ -12,6 +13,7 @@ import polars as pl
 import pytest
 
 from cer_assets.defs import again, arrivals, landing, plan
+from cer_assets.defs.faults import RetryFaults
 from cer_assets.defs.plan import due_loads
 from cer_assets.defs.processes import Process
 from cer_assets.defs.resources import Home, feeds
@@ -47,6 +49,37 @@ def wrong() -> None:
 @dg.op(retry_policy=dg.RetryPolicy(max_retries=1))
 def busy() -> None:
     raise OSError("busy")
+
+
+TRIES: list[int] = []
+
+
+@dg.op(retry_policy=RetryFaults(max_retries=1, delay=0))
+def busy_then_wrong() -> None:
+    TRIES.append(1)
+    if len(TRIES) % 2:
+        raise OSError(errno.EBUSY, "busy")
+    raise ValueError("wrong")
+
+
+def took_too_long(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> None:
+    """A run that run monitoring ended."""
+    run = instance.create_run_for_job(dg.job(name="load")(lambda: None), tags=tags)
+    instance.report_run_failed(run, "Exceeded maximum runtime of 21600 seconds.")
+
+
+def no_resource(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> None:
+    """A run that failed before its first step."""
+
+    @dg.resource
+    def broken() -> None:
+        raise ValueError("wrong")
+
+    @dg.op(required_resource_keys={"broken"})
+    def step() -> None: ...
+
+    job = dg.GraphDefinition(name="load", node_defs=[step]).to_job(resource_defs={"broken": broken})
+    job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
 
 
 def fails(op: dg.OpDefinition) -> Callable[[dg.DagsterInstance, Mapping[str, str]], object]:
@@ -203,6 +236,9 @@ def test_a_load_that_was_killed_is_asked_for_again_but_not_for_ever(
     [
         (cancelled, "was cancelled on these very inputs"),
         (fails(wrong), "failed on these very inputs"),
+        (fails(busy_then_wrong), "failed on these very inputs"),
+        (took_too_long, "failed on these very inputs"),
+        (no_resource, "failed on these very inputs"),
         (waiting, "is under way"),
     ],
 )
