@@ -32,13 +32,17 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from cer_assets.alerts import Alert, InvalidTarget, as_text, targets_of, tell, told_from
 from cer_assets.defs.again import OF, end_of, was_killed
 from cer_assets.defs.arrivals import Watch, growing
-from cer_assets.defs.plan import LOAD, stray_files
+from cer_assets.defs.plan import LOAD, PURCHASES, standing_on, stray_files
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home, feeds, sensor_seconds
 
 CHURN = dg.AssetCheckKey(AssetKey(["identity", "links"]), "id_churn")
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 _CHECK_FAILED = "DagsterAssetCheckFailedError"
+_PURCHASES = AssetKey(["raw", PURCHASES])
+_SAME_LOOK, _TO_CATCH_UP = dt.timedelta(hours=1), dt.timedelta(hours=4)
+"""What became overdue within the hour did so for one cause; what stands on late purchases has as long as every morning
+to be computed from them."""
 _LONGEST = 400
 """Characters of an error's first line: more is a dump."""
 
@@ -91,7 +95,7 @@ def wrong_now(
     """
     yield from _runs(instance, jobs)
     yield from _checks(instance, graph)
-    yield from _overdue(instance, graph)
+    yield from _overdue(instance, graph, now)
     yield from _growing(landing, now)
     yield from _strays(home, now)
 
@@ -183,9 +187,19 @@ def _answered(
             yield from ((key, before) for before in storage.get_asset_check_execution_history(key, 1, status=ANSWERED))
 
 
-def _overdue(instance: dg.DagsterInstance, graph: Graph) -> Iterator[Alert]:
+def _overdue(instance: dg.DagsterInstance, graph: Graph, now: dt.datetime) -> Iterator[Alert]:
+    """Tables that are not new in time; where that is since no purchases came, the purchases alone."""
     keys = [key for key in graph.toposorted_asset_keys if graph.get(key).freshness_policy is not None]
-    for key, state in sorted(instance.get_freshness_state_records(keys).items()):
+    states = instance.get_freshness_state_records(keys)
+    late, since = states.get(_PURCHASES), dt.datetime.max.replace(tzinfo=dt.UTC)
+    if late is not None and late.freshness_state == FreshnessState.FAIL:
+        since = late.updated_at - _SAME_LOOK
+    elif late is not None and now - late.updated_at < _TO_CATCH_UP:
+        since = dt.datetime.min.replace(tzinfo=dt.UTC)  # they came at last
+    above = standing_on(graph, _PURCHASES)
+    for key, state in sorted(states.items()):
+        if key in above and state.updated_at > since:
+            continue
         if state.freshness_state == FreshnessState.FAIL:
             table = key.to_user_string()
             what = "it was not computed by the time it should have been: see whether drops came, and what held it back"

@@ -243,7 +243,7 @@ def _held(graph: Graph, answers: Sequence[tuple[AssetCheckKey, bool | None]]) ->
     held: dict[AssetKey, list[str]] = {}
     for check, passed in answers:
         if not passed:
-            for key in _standing_on(graph, check.asset_key):
+            for key in standing_on(graph, check.asset_key):
                 held.setdefault(key, []).append(f"{check.asset_key.to_user_string()}:{check.name}")
     return held
 
@@ -259,7 +259,7 @@ def _blocking(instance: DagsterInstance, graph: Graph) -> list[tuple[AssetCheckK
     return answers
 
 
-def _standing_on(graph: Graph, root: AssetKey) -> set[AssetKey]:
+def standing_on(graph: Graph, root: AssetKey) -> set[AssetKey]:
     """What reads the asset, however many tables lie between; of assets that one function computes, all or none."""
     above, before = {root}, 0
     while len(above) > before:

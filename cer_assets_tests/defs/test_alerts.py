@@ -113,6 +113,26 @@ def test_a_table_that_is_not_new_in_time_is_overdue(
     assert alert.since.timestamp() == pytest.approx(since, abs=1)
 
 
+def test_where_no_purchases_came_what_stands_on_them_is_not_told_beside_but_what_was_late_before_is(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home
+) -> None:
+    now = time.time()
+    told: list[set[str]] = []
+    for purchases, at in ((FreshnessState.FAIL, 7200), (FreshnessState.PASS, 60)):
+        states = {"raw/transactions": (purchases, at), "raw/events": (FreshnessState.FAIL, 7190)}
+        states |= {"value/rfm": (FreshnessState.FAIL, 7205), "value/clv": (FreshnessState.FAIL, 90_000)}
+        for key, (state, ago) in states.items():
+            change = FreshnessStateChange(
+                key=dg.AssetKey(key.split("/")),
+                new_state=state,
+                previous_state=FreshnessState.UNKNOWN,
+                state_change_timestamp=now - ago,
+            )
+            instance._report_runless_asset_event(change)  # as the daemon does
+        told.append({alert.where for alert in wrong(project, instance, empty_home).values()})
+    assert told == [{"raw/transactions", "raw/events", "value/clv"}, {"raw/events"}]
+
+
 def test_a_file_that_goes_on_growing_and_files_that_no_feed_reads_are_told_without_their_names(
     project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home
 ) -> None:
