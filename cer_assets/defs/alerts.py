@@ -16,7 +16,6 @@ reached is told at the next tick.
 
 import datetime as dt
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import cast
 
@@ -32,7 +31,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from cer_assets.alerts import Alert, InvalidTarget, as_text, targets_of, tell, told_from
 from cer_assets.defs.again import OF, end_of, was_killed
 from cer_assets.defs.arrivals import Watch, growing
-from cer_assets.defs.plan import LOAD, PURCHASES, standing_on, stray_files
+from cer_assets.defs.plan import LOAD, PURCHASES, standing_on, strays_told
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home, feeds, sensor_seconds
 
@@ -222,13 +221,7 @@ def _cursor_of(instance: dg.DagsterInstance, sensor: str) -> str | None:
 
 def _strays(home: Home, now: dt.datetime) -> Iterator[Alert]:
     """By their number and place: the name of a file may be that of a person."""
-    places = Counter(name.split(":")[0].split("/")[0] for name in stray_files(home))
-    known = feeds()
-    counts = Counter({place: count for place, count in places.items() if place in known})
-    if others := sum(count for place, count in places.items() if place not in known):
-        counts["."] = others
-    for place, count in sorted(counts.items()):
-        what = f"{count} names that no feed reads; the ticks of the landing sensor name them"
+    for place, what in strays_told(home).items():
         where = "landing zone" if place == "." else f"landing zone: {place}"
         yield Alert(f"stray {place}", what, where, now, "warning")
 

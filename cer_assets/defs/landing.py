@@ -8,7 +8,7 @@ import dagster as dg
 
 from cer_assets.defs.again import attempt, attempts, request
 from cer_assets.defs.arrivals import Watch, growing
-from cer_assets.defs.plan import Step, landed, load_steps, not_entered, stray_files
+from cer_assets.defs.plan import Step, landed, load_steps, not_entered, strays_told
 from cer_assets.defs.resources import Home, feeds
 
 MOST_REQUESTS = 20
@@ -41,5 +41,5 @@ def look(instance: dg.DagsterInstance, home: Home, cursor: str | None) -> Look:
     asked = [request(step, turn) for step, turn in turns if isinstance(turn, int)][:MOST_REQUESTS]
     said = [f"{step.why}; {turn}" for step, turn in turns if isinstance(turn, str)]
     said += [f"{name} goes on growing" for name in growing(watch.now, feeds(), now.timestamp())]
-    said += [f"landing zone: {name}" for name in stray_files(home, there)]
+    said += [f"landing zone: {what}" for what in strays_told(home, there).values()]
     return Look(asked, said, watch.cursor)

@@ -24,7 +24,7 @@ from cer_assets.defs.automation import job_assets
 from cer_assets.defs.discretion import discreet, hint
 from cer_assets.defs.erasure.automation import JOB as ERASURE
 from cer_assets.defs.erasure.automation import erasure_step
-from cer_assets.defs.plan import LOAD, Step, due_loads, next_step, stray_files
+from cer_assets.defs.plan import LOAD, Step, due_loads, next_step, strays_told
 from cer_assets.defs.processes import UNDER_WAY, Process, end_killed_runs
 from cer_assets.defs.provenance import Graph, latest
 from cer_assets.defs.resources import Home
@@ -109,8 +109,8 @@ def _run(home: Home, instance: dg.DagsterInstance, began: float) -> int:
     end_killed_runs(instance)
     if not _alone(instance):
         return 1
-    for stray in stray_files(home):
-        _say(f"landing zone: {stray}")
+    for what in strays_told(home).values():
+        _say(f"landing zone: {what}")
     seconds: Counter[str] = Counter()
     failed, computing = False, 0.0
     for step in _due(home, instance, graph):

@@ -15,7 +15,7 @@ import pytest
 
 from cer_assets.defs.automation import job_assets, landing_sensor
 from cer_assets.defs.partitions import refuse_hindsight
-from cer_assets.defs.plan import Step, due_loads, held_back, newest_day, next_step, stray_files
+from cer_assets.defs.plan import Step, due_loads, held_back, newest_day, next_step, stray_files, strays_told
 from cer_assets.defs.processes import Process, end_killed_runs, say_who_executes
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home, feeds
@@ -145,6 +145,11 @@ def test_files_still_being_written_are_left_alone_and_stray_ones_are_named(shop:
     (shop.landing / "transaktions").mkdir()
     assert len(due_loads(shop)) == 2
     assert [name.split(":")[0] for name in stray_files(shop)] == ["transaktions", "transactions/yesterday.csv"]
+    told = strays_told(shop)
+    assert told["transactions"].startswith(
+        f"1 names that no feed reads; look into {shop.landing}/transactions: expected"
+    )
+    assert not any("yesterday" in what or "transaktions" in what for what in told.values())
 
 
 def test_a_blocking_check_that_failed_holds_back_all_that_stands_on_it(
