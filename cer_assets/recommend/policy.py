@@ -187,7 +187,7 @@ def in_log_odds(scores: Scores) -> Scores:
     mean = np.where(known, scores, 0).sum(axis=1, keepdims=True) / count
     spread = np.sqrt(np.square(np.where(known, scores - mean, 0)).sum(axis=1, keepdims=True) / count)
     shares = (least >= 0) & (most > 0)
-    logs = np.log(np.where(known & shares, scores / np.where(most > 0, most, 1), 1) + FLOOR)
+    logs = np.log(np.where(known & shares, np.where(shares, scores, 0) / np.where(shares, most, 1), 1) + FLOOR)
     standard = (scores - mean) / np.where(spread > 0, spread, 1)
     return np.where(known, np.where(shares, logs, standard), -np.inf).astype(np.float32)
 

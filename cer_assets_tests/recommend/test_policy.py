@@ -5,7 +5,7 @@ import datetime as dt
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -114,6 +114,7 @@ def test_only_goods_that_are_there_may_be_shown() -> None:
 
 
 @given(st.lists(st.floats(-50, 50, width=32) | st.just(-np.inf), min_size=1, max_size=30))
+@example([float(np.finfo(np.float32).tiny), -4.0])
 @settings(deadline=None, max_examples=60)
 def test_a_common_scale_keeps_the_order_and_what_is_not_recommended(row: list[float]) -> None:
     scores = np.array([row], np.float32)
