@@ -10,7 +10,7 @@ from cer_assets.recommend.families.als import Als, AlsByBucket, AlsSettings
 from cer_assets.recommend.families.frequency import FrequencySettings, PersonalFrequency
 from cer_assets.recommend.families.popularity import Popularity, Trending, TrendingSettings
 from cer_assets.recommend.hybrid import Hybrid, HybridSettings, RankerSettings
-from cer_assets.recommend.interactions import Interactions, interactions, withdrawn_customers
+from cer_assets.recommend.interactions import Interactions, interactions
 from cer_assets.recommend.model import Recommender
 from cer_assets.recommend.policy import Policy
 from cer_assets.recommend.rank import RECOMMENDATIONS, UNKNOWN, rank, short_lists
@@ -55,5 +55,4 @@ __all__ = [
     "short_lists",
     "teachers",
     "trained_families",
-    "withdrawn_customers",
 ]

@@ -251,30 +251,6 @@ def day_baskets(order_lines: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def withdrawn_customers(consents: pl.DataFrame, links: pl.DataFrame, purpose: str = "personalisation") -> pl.Series:
-    """Customers whose newest statement on a purpose, under any of their records, is a withdrawal.
-
-    Every statement counts, whatever day is computed: who has withdrawn by now is not used for a past day either.
-    No statement is no withdrawal; of two statements of one moment the withdrawal wins.
-
-    Args:
-        consents: source, source_id, purpose, granted, at.
-        links: record_id (`source:source_id`), customer_id.
-        purpose: the purpose asked about.
-
-    Returns:
-        Sorted customer_ids.
-    """
-    return (
-        consents.filter(pl.col("purpose") == purpose)
-        .with_columns(record_id=pl.concat_str("source", pl.lit(":"), "source_id"))
-        .join(links, on="record_id")
-        .sort("customer_id", "at", "granted", descending=[False, True, False])
-        .unique("customer_id", keep="first", maintain_order=True)
-        .filter(~pl.col("granted"))["customer_id"]
-    )
-
-
 def described(index: pl.Series, catalogue: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     """Columns of a catalogue in the order of some products; a column that is not there is null throughout.
 

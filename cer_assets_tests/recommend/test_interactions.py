@@ -8,7 +8,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cer_assets.recommend import Interactions, interactions, withdrawn_customers
+from cer_assets.recommend import Interactions, interactions
 from cer_assets.recommend.interactions import EVENT_KINDS, Events
 from cer_assets_tests.recommend.conftest import CUT, START, order_lines
 
@@ -76,32 +76,6 @@ def test_the_order_of_the_lines_changes_nothing(shop: pl.DataFrame, seed: int) -
     assert _content(interactions(shop.sample(fraction=1, shuffle=True, seed=seed), CUT, 2)) == _content(
         interactions(shop, CUT, 2)
     )
-
-
-def test_the_newest_statement_on_the_purpose_decides() -> None:
-    at = dt.datetime(2024, 1, 1)
-    later = at + dt.timedelta(hours=1)
-    consents = pl.DataFrame(
-        [
-            ("crm", "1", "personalisation", True, at),
-            ("web", "1", "personalisation", False, later),
-            ("crm", "2", "personalisation", False, at),
-            ("crm", "2", "personalisation", True, later),
-            ("crm", "3", "newsletter", False, at),
-            ("crm", "4", "personalisation", True, at),
-            ("crm", "4", "personalisation", False, at),
-            ("crm", "nobody's", "personalisation", False, at),
-        ],
-        schema=["source", "source_id", "purpose", "granted", "at"],
-        orient="row",
-    )
-    links = pl.DataFrame(
-        {
-            "record_id": ["crm:1", "web:1", "crm:2", "crm:3", "crm:4"],
-            "customer_id": ["across", "across", "back", "other", "tie"],
-        }
-    )
-    assert withdrawn_customers(consents, links).to_list() == ["across", "tie"]
 
 
 EVENTS = pl.DataFrame(
