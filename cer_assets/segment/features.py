@@ -7,6 +7,7 @@ column that a retailer lacks is the same for everyone, or is not there.
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import polars as pl
 
 PARTS = ("morning", "midday", "evening", "weekend")
@@ -28,6 +29,8 @@ PRIOR = 1.5
 OTHER, UNKNOWN = "other", "unknown"
 BETWEEN = ": "
 """Between facet and class in the name of a feature of preference, as in `brand: Acme`."""
+_EXACT = pl.Decimal(18, 2)
+"""Sums of it do not depend on the order of their terms."""
 
 # How much a feature counts. How often and how much a customer buys is known better than the circumstances; categories
 # tell more than how a customer chooses within them, or than what a household once said of itself.
@@ -101,14 +104,15 @@ def preference_features(
         class, named `facet: class`, ordered by name: the square root of the class's share of its facet.
     """
     customers = habits.select("customer_id").sort("customer_id")
-    long = pl.concat([_spend(tastes, customers), _answers(facts, customers)])
+    spent, answers = _spend(tastes, customers), _answers(facts, customers)
+    long = pl.concat([spent, answers])
     feature = pl.concat_str("facet", "class", separator=BETWEEN)
     if names is None:
         names = long.select(feature.unique().sort()).to_series().to_list()
     other = pl.concat_str("facet", pl.lit(OTHER), separator=BETWEEN)
     wide = (
         long.with_columns(pl.when(feature.is_in(list(names))).then(feature).otherwise(other).alias("feature"))
-        .pivot(on="feature", on_columns=list(names), index="customer_id", values="units", aggregate_function="sum")
+        .pivot(on="feature", on_columns=list(names), index="customer_id", values="amount", aggregate_function="sum")
         .join(customers, on="customer_id", how="right")
         .sort("customer_id")
         .with_columns(pl.col(names).cast(pl.Float64).fill_null(0.0))
@@ -116,36 +120,43 @@ def preference_features(
     facets: dict[str, list[str]] = {}
     for name in names:
         facets.setdefault(name.split(BETWEEN)[0], []).append(name)
-    return wide.select("customer_id", *(share for columns in facets.values() for share in _roots(columns)))
+    unit = {facet: total / customers.height for facet, total in _totals(spent)}
+    shares = [_roots(wide.select(columns), unit.get(facet, 1.0)) for facet, columns in facets.items()]
+    return pl.concat([wide.select("customer_id"), *shares], how="horizontal")
 
 
 def _spend(tastes: pl.DataFrame, customers: pl.DataFrame) -> pl.DataFrame:
-    """Spend, in that of a mean customer: customer_id, facet, class, units."""
-    spent = tastes.join(customers, on="customer_id", how="semi").with_columns(pl.col("amount").cast(pl.Decimal(18, 2)))
-    total = pl.col("amount").sum().over("facet").cast(pl.Float64)
-    units = pl.col("amount").cast(pl.Float64) * customers.height / total
-    return spent.select("customer_id", "facet", "class", units.alias("units"))
+    """Spend of some customers: customer_id, facet, class, amount."""
+    return tastes.join(customers, on="customer_id", how="semi").select(
+        "customer_id", "facet", "class", pl.col("amount").cast(_EXACT)
+    )
+
+
+def _totals(spent: pl.DataFrame) -> list[tuple[str, float]]:
+    """What all spent, by facet."""
+    return spent.group_by("facet").agg(pl.col("amount").sum().cast(pl.Float64)).rows()
 
 
 def _answers(facts: pl.DataFrame, customers: pl.DataFrame) -> pl.DataFrame:
-    """What is known of a customer's household, in the same shape: one unit for each fact."""
+    """What is known of a customer's household, in the same shape: each fact counts one."""
     return (
         facts.join(customers, on="customer_id", how="semi")
         .unpivot(index="customer_id", variable_name="facet", value_name="class")
         .with_columns(pl.col("class").cast(pl.String))
         .drop_nulls("class")
-        .select("customer_id", "facet", "class", pl.lit(1.0).alias("units"))
+        .select("customer_id", "facet", "class", pl.lit(1).cast(_EXACT).alias("amount"))
     )
 
 
-def _roots(columns: Sequence[str]) -> list[pl.Expr]:
-    """Square roots of the shares of one facet's classes."""
-    own = pl.sum_horizontal(pl.col(columns))
-    everyone = pl.sum_horizontal(pl.col(column).sum() for column in columns)
-    return [
-        ((pl.col(column) + PRIOR * pl.col(column).sum() / everyone) / (own + PRIOR)).sqrt().fill_nan(0.0).alias(column)
-        for column in columns
-    ]
+def _roots(amounts: pl.DataFrame, unit: float) -> pl.DataFrame:
+    """Square roots of the shares of one facet's classes; `unit` is what weighs as one.
+
+    Added up by numpy: polars adds columns up in whatever order its threads come to them, so that the last digit varies.
+    """
+    own = amounts.to_numpy() / (unit or 1.0)
+    of_all, of_one = own.sum(axis=0), own.sum(axis=1, keepdims=True)
+    usual = np.divide(of_all, of_all.sum(), out=np.zeros_like(of_all), where=of_all.sum() != 0)
+    return pl.DataFrame(np.sqrt((own + PRIOR * usual) / (of_one + PRIOR)), schema=amounts.columns)
 
 
 def weights(features: pl.DataFrame) -> dict[str, float]:

@@ -16,6 +16,7 @@ FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars"
 )
+ENDLESS = "return document.getAnimations().some(one => one.effect.getTiming().iterations === Infinity)"
 
 
 class Browser:
@@ -35,11 +36,15 @@ class Browser:
         return self._text()
 
     def _comes_to_rest(self, seconds: float = 15) -> None:
-        """Wait until graphs are laid out and nothing is still loading; some pages count seconds and never rest."""
+        """Wait until graphs are laid out and nothing turns; some pages count seconds and never rest."""
         end, before = time.monotonic() + seconds, ""
-        while (now := self._text()) != before and time.monotonic() < end:
+        while ((now := self._text()) != before or self._turns()) and time.monotonic() < end:
             before = now
             time.sleep(2)
+
+    def _turns(self) -> bool:
+        """Whether something on the page is animated without end, as what stands for a page being loaded is."""
+        return self._driver.execute_script(ENDLESS)
 
     def _text(self) -> str:
         return self._driver.find_element(By.TAG_NAME, "body").text
@@ -51,9 +56,12 @@ def browser(size: tuple[int, int] = (1680, 1050)) -> Iterator[Browser]:
     with tempfile.TemporaryDirectory() as profile:
         options = webdriver.ChromeOptions()
         options.binary_location = str(CHROMIUM)
-        for flag in [*FLAGS.split(), f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}"]:
+        for flag in [*FLAGS.split(), f"--user-data-dir={profile}"]:
             options.add_argument(flag)
         driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+        # The size of the page: a window's is more than that, headless too.
+        viewport = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", viewport)
         try:
             yield Browser(driver)
         finally:

@@ -135,16 +135,24 @@ def _watch_lake(moment: Moment, record: Path) -> None:
 
         return check
 
-    def uncommit(lake: Any, table: str, *_more: object, **_named: object) -> None:
-        if moment.at == "uncommitted" and table == moment.name:
-            newest = max(Path(lake.uri(table), "_delta_log").glob("*.json"))
-            newest.unlink()
-            die(record, moment, f"files of {table} written, their commit not: version {int(newest.stem)}")
+    commits: dict[str, set[Path]] = {}
 
-    for publishing in ("publish", "publish_query"):
-        if hasattr(Lake, publishing):
-            _around(Lake, publishing, reached("publish"), reached("published"))
-            _around(Lake, publishing, None, uncommit)
+    def committed(lake: Any, table: str) -> set[Path]:
+        return set(Path(lake.uri(table), "_delta_log").glob("*.json"))
+
+    def remember(lake: Any, table: str, *_more: object, **_named: object) -> None:
+        commits[table] = committed(lake, table)
+
+    def uncommit(lake: Any, table: str, *_more: object, **_named: object) -> None:
+        # What was published and held already has left no commit.
+        if moment.at == "uncommitted" and table == moment.name and (new := committed(lake, table) - commits[table]):
+            for commit in new:
+                commit.unlink()
+            die(record, moment, f"files of {table} written, their commit not")
+
+    # What frames and queries have in common.
+    _around(Lake, "_publish", reached("publish"), reached("published"))
+    _around(Lake, "_publish", remember, uncommit)
     _around(ModelStore, "save", None, reached("saved"))
     _around(ModelStore, "promote", None, reached("promoted"))
 

@@ -31,11 +31,14 @@ class Shop:
         """Deliver a further day on which half the rows of purchases are broken and the file of events is none."""
         next_day_drop(self.aside, day)
         broken_drop(self.aside, day, 0.5)
-        self._file("events", day).write_bytes(b"\x1f\x8b not what its name says \x00\xff")
+        events = self._file("events", day)
+        events.unlink()
+        events.with_suffix(".parquet").write_bytes(b"PAR1 and nothing else of what its name says")
         self._deliver()
 
     def mend(self, day: dt.date) -> None:
-        """Deliver the files of a bad day as they should have been."""
+        """Deliver the files of a bad day as they should have been, and take away the one that was none."""
+        self._file("events", day).unlink()
         next_day_drop(self.aside, day)
         broken_drop(self.aside, day, 0)
         self._deliver()

@@ -177,7 +177,7 @@ SECOND_MOMENTS = [
     Moment("published", "identity.edges"),
     Moment("uncommitted", "identity.links"),
     Moment("published", "identity.links"),
-    Moment("uncommitted", "identity.households"),
+    Moment("uncommitted", "customer.orders"),
     Moment("published", "identity.households"),
     Moment("published", "value.buckets"),
     Moment("published", "recommend.recommendations"),
@@ -185,7 +185,7 @@ SECOND_MOMENTS = [
     Moment("placed", "warehouse.duckdb"),
 ]
 CHALLENGED_MOMENTS = [
-    Moment("promoted", "recommend_als-everyone"),
+    Moment("promoted", "recommend_als-all"),
     Moment("uncommitted", "recommend.evaluation"),
     Moment("published", "recommend.evaluation"),
     Moment("published", "recommend.leaks"),

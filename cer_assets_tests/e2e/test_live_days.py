@@ -38,7 +38,9 @@ BAD = {"raw/transactions:little_rejected", "raw/events:every_file_read", "raw/ev
 day has no event where fifteen are usual. Half the purchases of a day are no unusual number."""
 TOO_SMALL = {
     "predict/churn:most_active_customers_have_a_figure",
+    "segment/behaviour:same_as_before",
     "segment/behaviour_model:stable",
+    "segment/preference:same_as_before",
     "segment/preference_model:stable",
     "value/clv:most_have_a_figure",
 }

@@ -127,6 +127,14 @@ def test_the_order_of_the_rows_leaves_no_trace() -> None:
     assert_frame_equal(tastes_of(turned), tastes_of(COUNTS), check_exact=True, check_column_order=True)
 
 
+@pytest.mark.parametrize("names", [None, ["brand: other", "category: MEAT", "category: other"]])
+def test_sums_do_not_depend_on_the_order_of_their_terms(names: list[str] | None) -> None:
+    features = tastes_of(COUNTS, names=names)
+    for seed in range(20):
+        mixed = Counts(*(table.sample(fraction=1, shuffle=True, seed=seed) for table in COUNTS))
+        assert_frame_equal(tastes_of(mixed, names=names), features, check_exact=True)
+
+
 def test_every_customer_has_every_feature() -> None:
     for features in (behaviour(TOWN), preference(TOWN)):
         assert features["customer_id"].to_list() == sorted(TOWN["customer_id"].unique())
