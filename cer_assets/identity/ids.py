@@ -134,11 +134,14 @@ def with_run(history: pl.DataFrame | None, happened: pl.DataFrame, links_version
     return rows.sort(LINKS_VERSION, *HISTORY_SCHEMA)
 
 
-def with_age(known: pl.DataFrame, history: pl.DataFrame | None) -> pl.DataFrame:
-    """Links with `born`: the links version before the run that first gave out the customer's id; null where unknown."""
+def with_age(known: pl.DataFrame, history: pl.DataFrame | None, links_version: int) -> pl.DataFrame:
+    """Links with `born`: the links version before the run that first gave out the customer's id; null where unknown.
+
+    What the ledger says of runs from these links or later ones counts for nothing: they were killed.
+    """
     if history is None:
         return known.with_columns(born=pl.lit(None, pl.Int64))
-    given_out = history.filter(pl.col("event").is_in(["birth", "split"]))
+    given_out = history.filter(pl.col("event").is_in(["birth", "split"]), pl.col(LINKS_VERSION) < links_version)
     ages = given_out.group_by("customer_id").agg(born=pl.col(LINKS_VERSION).min())
     return known.join(ages, on="customer_id", how="left", maintain_order="left")
 

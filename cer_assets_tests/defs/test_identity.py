@@ -201,16 +201,27 @@ def killed(small_home: Path, tmp_path: Path, instance: dg.DagsterInstance) -> Ca
     return at
 
 
-def test_a_run_killed_between_edges_and_links_and_started_again_gives_the_tables_of_an_undisturbed_one(
-    undisturbed: list[dict[str, str]], killed: Callable[[str, bool], Home], instance: dg.DagsterInstance
+LEFT = pytest.mark.parametrize(
+    ("table", "written"), [("identity.edges", True), ("identity.links", False), ("identity.links", True)]
+)
+"""What a killed run leaves behind: edges without their links, or links that nothing was recorded of."""
+
+
+@LEFT
+def test_a_run_killed_before_its_links_are_recorded_and_started_again_gives_the_tables_of_an_undisturbed_one(
+    undisturbed: list[dict[str, str]],
+    killed: Callable[[str, bool], Home],
+    instance: dg.DagsterInstance,
+    table: str,
+    written: bool,
 ) -> None:
-    home = killed("identity.links", False)
+    home = killed(table, written)
     assert resolve(home, instance)
     assert contents(home) == undisturbed[1]
 
 
-@pytest.mark.parametrize(("table", "written"), [("identity.edges", True), ("identity.links", False)])
-def test_of_a_run_killed_between_edges_and_links_nothing_is_left_once_its_records_are_taken_back(
+@LEFT
+def test_of_a_run_killed_before_its_links_are_recorded_nothing_is_left_once_its_records_are_taken_back(
     undisturbed: list[dict[str, str]],
     killed: Callable[[str, bool], Home],
     instance: dg.DagsterInstance,

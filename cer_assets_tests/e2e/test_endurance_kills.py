@@ -191,8 +191,8 @@ CHALLENGED_MOMENTS = [
     Moment("published", "recommend.leaks"),
     Moment("published", "recommend.decisions"),
     Moment("saved", "recommend_model"),
-    Moment("promoted", "recommend_model"),
     Moment("uncommitted", "recommend.recommendations"),
+    Moment("published", "recommend.recommendations"),
 ]
 
 

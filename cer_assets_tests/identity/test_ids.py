@@ -204,5 +204,7 @@ def test_an_id_is_as_old_as_the_run_that_gave_it_out() -> None:
     rows = [("r1", "a", "birth", None, "a", -1), ("r2", "b", "split", "a", "b", 3), ("r3", "b", "move", "a", "b", 4)]
     history = pl.DataFrame(rows, schema={**HISTORY_SCHEMA, "links_version": pl.Int64}, orient="row")
     known = pl.DataFrame({"record_id": ["1", "2", "3"], "customer_id": ["b", "a", "c"]})
-    assert with_age(known, history)["born"].to_list() == [3, -1, None]
-    assert with_age(known, None)["born"].to_list() == [None, None, None]
+    assert with_age(known, history, 5)["born"].to_list() == [3, -1, None]
+    assert with_age(known, None, 5)["born"].to_list() == [None, None, None]
+    # What a run wrote that was killed before its links is not known.
+    assert with_age(known, history, 3)["born"].to_list() == [None, -1, None]

@@ -1,7 +1,8 @@
 """From customer records to people, their golden records and their households; the model is trained in `learning.py`."""
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import dagster as dg
 import duckdb
@@ -144,20 +145,17 @@ def resolution(context: dg.AssetExecutionContext, home: Home, engine: Engine) ->
     Ids of the links before stay where their records stay together.
     """
     everyone = home.read("identity.records")
-    known, edges, history = (_before(home, name) for name in ("links", "edges", "history"))
-    if known is not None and not _of_one_run(context.instance, home):
-        context.log.warning("the edges are not those that the links came from: everything is resolved again")
-        known, edges = known.with_columns(fingerprint=pl.lit("")), None
+    former = _former(context, home)
+    known, edges, version = former.links, former.edges, former.version
+    history = _before(home, "history")
     learned = Model.from_files(home.models.load("identity_model"))
     with engine.over() as con:
         bound = home.read("identity.constraints")
-        aged = None if known is None else with_age(known, history)
+        aged = None if known is None else with_age(known, history, version)
         found = resolve_all(everyone, learned, aged, con, bound, edges, index=former_index(home.caches))
         keep_index(home.caches, found.index)
         waterfall = _closest_call(everyone, found, known, bound, learned, con)
-    version = -1 if known is None else home.lake.version("identity.links")
-    assert version is not None
-    # Links come last: a run that is killed before them starts again from the links it started from.
+    # Links come last: a run that is killed before they are recorded is started again from what it started from.
     yield dg.Output(
         with_run(history, found.history, version),
         "identity__history",
@@ -176,6 +174,47 @@ def _before(home: Home, name: str) -> pl.DataFrame | None:
     return home.read(table_name) if home.lake.exists(table_name) else None
 
 
+@dataclass(frozen=True)
+class _Former:
+    """What a run starts from: links, the edges they came from, and the version of the links, -1 where there are none.
+
+    Without edges, links stand without fingerprints too: everything is resolved again, and the ids stay.
+    """
+
+    links: pl.DataFrame | None
+    edges: pl.DataFrame | None
+    version: int
+
+
+def _former(context: dg.AssetExecutionContext, home: Home) -> _Former:
+    """The links and edges of the last run that got to its end: what a run left that was killed between them is not."""
+    now = home.lake.version("identity.links")
+    if now is None:
+        return _Former(None, None, -1)
+    told = _versions_of_last_run(context.instance)
+    if told.keys() >= {"links", "edges"} and all(home.lake.holds(f"identity.{name}", told[name]) for name in told):
+        links, edges = (home.lake.scan(f"identity.{name}", told[name]).collect() for name in ("links", "edges"))
+        return _Former(links, edges, told["links"])
+    context.log.warning("it is not known which edges the links came from: everything is resolved again")
+    return _Former(home.read("identity.links").with_columns(fingerprint=pl.lit("")), None, now)
+
+
+def _versions_of_last_run(instance: dg.DagsterInstance) -> dict[str, int]:
+    """The versions of links and edges that the run wrote, or found to be so already, which recorded its links last."""
+    links, edges = (dg.AssetKey(["identity", name]) for name in ("links", "edges"))
+    if (last := latest(instance, links, None)) is None:
+        return {}
+    found = instance.get_records_for_run(last.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
+    entries = [record.event_log_entry for record in found]
+    return {
+        entry.asset_materialization.asset_key.path[-1]: cast(
+            "int", entry.asset_materialization.metadata[TABLE_VERSION].value
+        )
+        for entry in entries
+        if entry.asset_materialization and entry.asset_materialization.asset_key in (links, edges)
+    }
+
+
 def _on_days(edges: pl.DataFrame, everyone: pl.DataFrame) -> pl.DataFrame:
     """Edges with the day since which both their records stand as they do."""
     since = everyone.select("record_id", "changed_on")
@@ -183,15 +222,6 @@ def _on_days(edges: pl.DataFrame, everyone: pl.DataFrame) -> pl.DataFrame:
         since, left_on="record_b", right_on="record_id", suffix="_b", maintain_order="left"
     )
     return both.with_columns(changed_on=pl.max_horizontal("changed_on", "changed_on_b")).drop("changed_on_b")
-
-
-def _of_one_run(instance: dg.DagsterInstance, home: Home) -> bool:
-    """Whether the edges are those that the links came from: a run may have been killed between the two."""
-    edges, links = (latest(instance, dg.AssetKey(["identity", name]), None) for name in ("edges", "links"))
-    if edges is None or links is None or edges.asset_materialization is None:
-        return False
-    recorded = edges.asset_materialization.metadata[TABLE_VERSION].value
-    return edges.run_id == links.run_id and recorded == home.lake.version("identity.edges")
 
 
 def _closest_call(
