@@ -21,6 +21,9 @@ MOST_KILLED = 3
 ever."""
 PAUSE = dt.timedelta(minutes=5)
 """The pause before a step is asked for again that ended by a fault that passes; it doubles each time."""
+ANYWAY = dt.timedelta(hours=6)
+"""The pause after any other failure: what somebody mends outside of a step's inputs and code, be it a disk or a key,
+moves neither."""
 MOST_FAULTS = 8
 """So often; the last pause is ten hours, by when somebody has read the alert."""
 _ENDED_FOR_IT = (GONE, NEVER_UP, "This run has been marked as failed from outside the execution context.")
@@ -80,7 +83,9 @@ def attempt(instance: dg.DagsterInstance, runs: Sequence[dg.RunRecord], now: dt.
         killed = f"{newest.job_name} was killed on these very inputs"
         return failures if failures <= MOST_KILLED else f"{killed}, {failures} times in a row"
     if not _passes(instance, newest.run_id):
-        return f"{newest.job_name} failed on these very inputs"
+        due = _ended(runs[0]) + ANYWAY
+        failed = f"{newest.job_name} failed on these very inputs, again at {due:%H:%M} UTC"
+        return failures if now >= due else failed
     due = _ended(runs[0]) + PAUSE * 2 ** (failures - 1)
     if failures > MOST_FAULTS or now < due:
         return f"{newest.job_name} ended by a fault of disk or network" + (

@@ -15,6 +15,7 @@ reached is told at the next tick.
 """
 
 import datetime as dt
+import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import cast
@@ -31,6 +32,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from cer_assets.alerts import Alert, InvalidTarget, as_text, targets_of, tell, told_from
 from cer_assets.defs.again import OF, end_of, was_killed
 from cer_assets.defs.arrivals import Watch, growing
+from cer_assets.defs.landing import NOT_LOADED
 from cer_assets.defs.plan import LOAD, PURCHASES, standing_on, strays_told
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home, feeds, sensor_seconds
@@ -92,6 +94,8 @@ def wrong_now(
         now: the moment, with its time zone.
         landing: the cursor of the landing sensor.
     """
+    # Of alerts with one key the later is told, and a run knows why it failed.
+    yield from _not_loaded(landing)
     yield from _runs(instance, jobs)
     yield from _checks(instance, graph)
     yield from _overdue(instance, graph, now)
@@ -205,6 +209,13 @@ def _overdue(instance: dg.DagsterInstance, graph: Graph, now: dt.datetime) -> It
             yield Alert(f"overdue {table}", what, table, state.updated_at, "error", _link(f"assets/{table}"))
 
 
+def _not_loaded(landing: str | None) -> Iterator[Alert]:
+    """Drops whose load failed: that another load of the feed succeeded since mends nothing."""
+    for feed, (first, last, since) in json.loads(landing or "{}").get(NOT_LOADED, {}).items():
+        what = f"drops of {first} to {last} are not loaded, for their load failed"
+        yield Alert(f"run {LOAD} of {feed}", what, f"{LOAD} of {feed}", _moment(since))
+
+
 def _growing(landing: str | None, now: dt.datetime) -> Iterator[Alert]:
     for name, since in growing(Watch(landing).before, feeds(), now.timestamp()).items():
         feed, file = name.split("/")
@@ -221,7 +232,12 @@ def _cursor_of(instance: dg.DagsterInstance, sensor: str) -> str | None:
 
 def _strays(home: Home, now: dt.datetime) -> Iterator[Alert]:
     """By their number and place: the name of a file may be that of a person."""
-    for place, what in strays_told(home).items():
+    try:
+        strays = strays_told(home)
+    except Exception as error:  # whatever it is: it must not silence all other alerts
+        yield Alert("landing zone", f"it cannot be looked at: {type(error).__name__}", "landing zone", now)
+        return
+    for place, what in strays.items():
         where = "landing zone" if place == "." else f"landing zone: {place}"
         yield Alert(f"stray {place}", what, where, now, "warning")
 

@@ -63,7 +63,7 @@ from cer_assets.defs.identity.learning import MODEL, learned_from
 from cer_assets.defs.io import code_of
 from cer_assets.defs.landing import look
 from cer_assets.defs.partitions import days
-from cer_assets.defs.plan import LOAD, Step, next_step
+from cer_assets.defs.plan import HISTORY_JOB, LOAD, Step, next_step
 from cer_assets.defs.processes import UNDER_WAY, end_killed_runs
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home, daily_at, sensor_seconds, timezone
@@ -182,7 +182,9 @@ def landing_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.Sensor
     )
 
 
-def _next(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None, home: Home) -> Step | str:
+def _next(
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None, home: Home, without: str = ""
+) -> Step | str:
     end_killed_runs(instance)
     under_way = instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY), limit=1)
     if under_way:
@@ -190,7 +192,8 @@ def _next(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | No
     if repository is None:
         return "the definitions are not loaded"
     graph = repository.asset_graph
-    return next_step(instance, cast("Graph", graph), home, job_assets(graph))
+    jobs = {job: assets for job, assets in job_assets(graph).items() if job != without}
+    return next_step(instance, cast("Graph", graph), home, jobs)
 
 
 @dg.sensor(
@@ -204,19 +207,25 @@ def catch_up_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunRe
     """One run at a time, so that no table is computed from inputs that are just being replaced.
 
     The cursor holds the last step: one that is due again on the same inputs and code did not bring what it was due
-    for, and is not repeated.
+    for, and is not repeated. Past days that cannot be computed do not hold up today's lists: the cursor holds both.
     """
-    step = _next(context.instance, context.repository_def, home)
-    if isinstance(step, str):
-        return dg.SkipReason(step)
-    turn: int | str = 0
-    if context.cursor == step.fingerprint:
-        runs = attempts(context.instance, [step]).get(step.fingerprint, [])
-        turn = attempt(context.instance, runs, dt.datetime.now(dt.UTC))
-    if isinstance(turn, str):
-        return dg.SkipReason(f"{turn}; {step.why} all the same")
-    context.update_cursor(step.fingerprint)
-    return request(step, turn)
+    asked, passed, said = (context.cursor or "").split(), list[str](), list[str]()
+    for without in ("", HISTORY_JOB):
+        step = _next(context.instance, context.repository_def, home, without)
+        if isinstance(step, str):
+            return dg.SkipReason("; ".join([*said, step]))
+        turn: int | str = 0
+        if step.fingerprint in asked:
+            runs = attempts(context.instance, [step]).get(step.fingerprint, [])
+            turn = attempt(context.instance, runs, dt.datetime.now(dt.UTC))
+        if not isinstance(turn, str):
+            context.update_cursor(" ".join([*passed, step.fingerprint]))
+            return request(step, turn)
+        passed.append(step.fingerprint)
+        said.append(f"{turn}; {step.why} all the same")
+        if step.job != HISTORY_JOB:
+            break
+    return dg.SkipReason("; ".join(said))
 
 
 @dg.sensor(
@@ -238,8 +247,11 @@ def retrain_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunReq
     if why is None:
         return dg.SkipReason(f"fewer than {RETRAIN_AFTER} pairs were answered since the model learned")
     context.log.info(why)
-    key = f"labels {home.lake.version('identity.labels')}, code {code_of('identity')}"
-    return dg.RunRequest(run_key=key, job_name="training")
+    states = f"labels {home.lake.version('identity.labels')}, code {code_of('identity')}"
+    step = Step("training", (MODEL,), why=why, states=states)
+    runs = attempts(context.instance, [step]).get(step.fingerprint, [])
+    turn = attempt(context.instance, runs, dt.datetime.now(dt.UTC))
+    return dg.SkipReason(turn) if isinstance(turn, str) else request(step, turn)
 
 
 @dg.schedule(

@@ -1,16 +1,20 @@
 """One look at the landing zone: which loads to ask for now, and what is odd about what lies there."""
 
 import datetime as dt
+import json
 import time
 from dataclasses import dataclass
 
 import dagster as dg
 
-from cer_assets.defs.again import attempt, attempts, request
+from cer_assets.defs.again import OF, attempt, attempts, request
 from cer_assets.defs.arrivals import Watch, growing
-from cer_assets.defs.plan import Step, landed, load_steps, not_entered, strays_told
+from cer_assets.defs.plan import LOAD, Step, landed, load_steps, not_entered, strays_told
+from cer_assets.defs.processes import UNDER_WAY
 from cer_assets.defs.resources import Home, feeds
 
+NOT_LOADED = "not loaded"
+"""In the cursor: feed -> first and last day, and since when, of drops whose load failed and was not asked for again."""
 MOST_REQUESTS = 20
 """Most runs that one look asks for; a run waits its turn anyhow."""
 READING_SECONDS = 20
@@ -25,21 +29,36 @@ class Look:
     said: list[str]
     """What somebody should know: loads that are not asked for again, files that grow or that no feed reads."""
     cursor: str
-    """The files that moved within the last hour. What was loaded is known by the ledger."""
+    """Files that moved within the last hour, and drops whose load failed. What was loaded is known by the ledger."""
 
 
 def look(instance: dg.DagsterInstance, home: Home, cursor: str | None) -> Look:
     """Ask for a bounded number of loads, read for a bounded time; what is left is asked for the next time."""
     now, until = dt.datetime.now(dt.UTC), time.monotonic() + READING_SECONDS
     watch, there, steps = Watch(cursor), landed(home), list[Step]()
-    for name, feed in feeds().items():
+    for name, feed in ((name, feeds()[name]) for name in there):
         moving = {drop.day for drop in watch.unsettled(feed, there[name], now.timestamp())}
         settled = [drop for drop in there[name] if drop.day not in moving]
         steps += load_steps(home, feed, not_entered(home, feed, settled, until), there[name], moving)
     runs = attempts(instance, steps)
-    turns = [(step, attempt(instance, runs.get(step.fingerprint, []), now)) for step in steps]
+    waiting = instance.get_runs(dg.RunsFilter(job_name=LOAD, statuses=UNDER_WAY))
+    # What came since is asked for once these have ended, and not anew with every file that comes meanwhile.
+    busy = {run.tags.get(OF) for run in waiting}
+    turns: list[tuple[Step, int | str]] = [
+        (step, "load is under way")
+        if step.assets[0].to_user_string() in busy
+        else (step, attempt(instance, runs.get(step.fingerprint, []), now))
+        for step in steps
+    ]
     asked = [request(step, turn) for step, turn in turns if isinstance(turn, int)][:MOST_REQUESTS]
     said = [f"{step.why}; {turn}" for step, turn in turns if isinstance(turn, str)]
     said += [f"{name} goes on growing" for name in growing(watch.now, feeds(), now.timestamp())]
     said += [f"landing zone: {what}" for what in strays_told(home, there).values()]
-    return Look(asked, said, watch.cursor)
+    failed = {
+        step.assets[0].path[1]: [step.first, step.last, run.end_time]
+        for step, turn in turns
+        if isinstance(turn, str)
+        for run in runs.get(step.fingerprint, [])[:1]
+        if run.dagster_run.status == dg.DagsterRunStatus.FAILURE
+    }
+    return Look(asked, said, json.dumps(json.loads(watch.cursor) | {NOT_LOADED: failed}))

@@ -19,7 +19,7 @@ from cer_assets.defs.arrivals import Fingerprints
 from cer_assets.defs.io import INPUTS
 from cer_assets.defs.partitions import days
 from cer_assets.defs.provenance import CODE_VERSION, Graph, Records, input_states, stands_on, tag
-from cer_assets.defs.resources import Home, feeds
+from cer_assets.defs.resources import LEDGER, Home, feeds
 from cer_assets.feeds import Drop, Feed, list_drops, unknown_names, unreadable_names
 from cer_assets.feeds.landing import GRAMMAR
 from cer_assets.lake import stretches
@@ -80,24 +80,37 @@ def due_loads(home: Home) -> list[Step]:
     steps: list[Step] = []
     there = landed(home)
     for feed in feeds().values():
-        drops = there[feed.feed]
+        drops = there.get(feed.feed, [])
         steps += load_steps(home, feed, not_entered(home, feed, drops), drops)
     return steps
 
 
 def landed(home: Home) -> dict[str, list[Drop]]:
-    """The drops that lie in the landing zone, by feed."""
-    return {name: list_drops(home.landing, name) for name in feeds()}
+    """The drops that lie in the landing zone, by feed; a feed whose folder may not be listed is left out.
+
+    Raises:
+        PermissionError: none of them may be.
+    """
+    there, refused = dict[str, list[Drop]](), None
+    for name in feeds():
+        try:
+            there[name] = list_drops(home.landing, name)
+        except PermissionError as error:  # one folder holds up no other feed; `strays_told` names it
+            refused = error
+    if refused and not there:
+        raise refused
+    return there
 
 
 def stray_files(home: Home, there: Mapping[str, Sequence[Drop]] | None = None) -> list[str]:
     """What lies in the landing zone and will never be loaded, so that nobody waits for it."""
+    there = there or landed(home)
     if not home.landing.is_dir():
         return []
-    there = there or landed(home)
-    (first, last), known = _grid(), sorted(feeds())
+    (first, last), known = _grid(), sorted(there)
     return [
-        *(f"{name}: no feed has this name" for name in unknown_names(home.landing, known)),
+        *(f"{name}/: its folder may not be listed" for name in sorted(feeds().keys() - there.keys())),
+        *(f"{name}: no feed has this name" for name in unknown_names(home.landing, feeds())),
         *(f"{feed}/{name}: {GRAMMAR}" for feed in known for name in unreadable_names(home.landing, feed)),
         *(
             f"{feed}/{drop.name}: the daily grid runs from {first} to {last}"
@@ -297,7 +310,13 @@ def next_step(
     day = newest_day(home)
     if day is None:
         return "no purchases were loaded yet"
-    answers, records = _blocking(instance, graph), Records(instance, graph.toposorted_asset_keys)
+    records = Records(instance, graph.toposorted_asset_keys)
+
+    def never_came(key: AssetKey) -> bool:
+        return key.path[0] == "raw" and records.latest(key, None) is None
+
+    # A feed that never brought anything reads as empty: what became of its first load holds nothing back.
+    answers = [(check, passed) for check, passed in _blocking(instance, graph) if not never_came(check.asset_key)]
     held = _held(graph, answers)
     # What a run left without the answer of a blocking check is due again, and its checks with it.
     unanswered = {check.asset_key for check, passed in answers if passed is None}
@@ -340,7 +359,9 @@ def _load_again(records: Records, home: Home, unanswered: set[AssetKey]) -> Step
         day = home.ledger(feed.feed)["delivered_on"].max()
         if entry is not None and day is not None:
             why, by_day = f"{feed.feed}: a load ended before its checks", feed.partitions == "daily"
-            return Step(LOAD, (key,), str(day), str(day), why, entry.run_id, of_deliveries=not by_day)
+            # Not the run that left it so: each load that was to mend it and failed would be another step.
+            states = str([records.version(home, table) for table in (f"raw.{feed.feed}", LEDGER)])
+            return Step(LOAD, (key,), str(day), str(day), why, states, entry.run_id, of_deliveries=not by_day)
     return None
 
 

@@ -39,7 +39,7 @@ class Process:
     @classmethod
     def this(cls, run: str) -> "Process":
         """The process that asks."""
-        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time(), run)
+        return cls(socket.gethostname(), os.getpid(), _born(psutil.Process()), run)
 
     @classmethod
     def of(cls, run: dg.DagsterRun) -> "Process | None":
@@ -60,10 +60,14 @@ class Process:
             return False
         try:
             found = psutil.Process(self.pid)
-            # A clock that was set moves the time of birth of every process by as much: by little.
-            return abs(found.create_time() - self.born) > 2 or found.status() == psutil.STATUS_ZOMBIE
+            return abs(_born(found) - self.born) > 2 or found.status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return True
+
+
+def _born(process: psutil.Process) -> float:
+    """Seconds after the machine's start: that time of day and the process's move alike where the clock is set."""
+    return process.create_time() - psutil.boot_time()
 
 
 _said: set[str] = set()

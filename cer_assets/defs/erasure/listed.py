@@ -9,6 +9,7 @@ from cer_assets.defs.resources import LEDGER, Home
 from cer_assets.erasure import KEY_VARIABLE, SUPPRESSED, Keyed, NoKey, Suppression
 from cer_assets.erasure.receipts import RECEIPTS, under_way
 from cer_assets.erasure.suppression import EMAIL, NAME, PHONE
+from cer_assets.feeds import list_drops
 
 LIST, KEPT, REQUESTS = "erasure.suppressed", "erasure.receipts", "raw.erasure_requests"
 PASSING = [EMAIL, PHONE, NAME]
@@ -65,4 +66,7 @@ def kept_out_of(home: Home) -> pl.DataFrame:
     files = home.lake.scan(LEDGER)
     if "suppressed" not in files.collect_schema():
         return pl.DataFrame(schema={"feed": pl.String, "delivered_on": pl.Date, "file": pl.String})
-    return files.filter(pl.col("suppressed") > 0).select("feed", "delivered_on", "file").sort("feed", "file").collect()
+    held = files.filter(pl.col("suppressed") > 0).select("feed", "delivered_on", "file").sort("feed", "file").collect()
+    # One that was archived since cannot be rewritten: it would be due for ever.
+    there = [f"{feed}/{drop.name}" for feed in set(held["feed"]) for drop in list_drops(home.landing, feed)]
+    return held.filter(pl.concat_str("feed", pl.lit("/"), "file").is_in(there))

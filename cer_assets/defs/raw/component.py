@@ -81,7 +81,7 @@ def feed_assets(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         drops, wanted = _drops(home, feed, asked, context.run.tags)
         context.log.info(f"{feed.feed}: reading {len(drops)} files, {sum(d.bytes for d in drops) / 1e6:,.1f} MB")
         delivery = kept_out(feed, read_drops(feed, drops, timezone(), drop_bytes()), suppression(home))
-        delivery = _with_days_left_alone(home, feed, delivery, wanted)
+        delivery = _with_files_gone(home, feed, delivery, wanted)
         for fault in delivery.refused:
             context.log.error(f"refused: {fault}")
         _keep_rejects(context, home, feed, delivery, wanted)
@@ -151,26 +151,27 @@ def _drops(
     return drops, list(wanted)
 
 
-def _with_days_left_alone(home: Home, feed: Feed, delivery: Delivery, wanted: Sequence[dt.date]) -> Delivery:
-    """What a day holds of which no file lies there any more stays; only its refused files leave the ledger.
+def _with_files_gone(home: Home, feed: Feed, delivery: Delivery, wanted: Sequence[dt.date]) -> Delivery:
+    """What days hold of files that lie there no more stays beside what was read; refused ones leave the ledger.
 
-    Such a day is asked for when the one refused file on it was withdrawn, after others were loaded and archived.
+    A file that was archived is not taken back; who means that drops it again under its name, without rows.
     """
-    read = set(delivery.files[DELIVERED_ON])
-    alone = [day for day in wanted if day not in read]
-    files = home.ledger(feed.feed).filter(pl.col(DELIVERED_ON).is_in(alone), pl.col("refused").is_null())
-    if files.is_empty():
+    ledger = home.ledger(feed.feed).filter(pl.col(DELIVERED_ON).is_in(list(wanted)), pl.col("refused").is_null())
+    gone = ledger.join(delivery.files, on=[DELIVERED_ON, "file"], how="anti")
+    if gone.is_empty():
         return delivery
+
+    def held(name: str, like: pl.DataFrame) -> pl.DataFrame:
+        rows = home.lake.scan(name).filter(pl.col(DELIVERED_ON).is_in(list(wanted)))
+        kept = rows.join(gone.lazy().select(DELIVERED_ON, "file"), on=[DELIVERED_ON, "file"], how="semi")
+        return pl.concat([like, kept.select(like.columns).collect()])
+
     return replace(
         delivery,
-        accepted=pl.concat([delivery.accepted, _held(home, f"raw.{feed.feed}", delivery.accepted, alone)]),
-        rejects=pl.concat([delivery.rejects, _held(home, f"raw.{feed.feed}_rejects", delivery.rejects, alone)]),
-        files=pl.concat([delivery.files, files.select(delivery.files.columns)]),
+        accepted=held(f"raw.{feed.feed}", delivery.accepted),
+        rejects=held(f"raw.{feed.feed}_rejects", delivery.rejects),
+        files=pl.concat([delivery.files, gone.select(delivery.files.columns)]),
     )
-
-
-def _held(home: Home, name: str, like: pl.DataFrame, wanted: Sequence[dt.date]) -> pl.DataFrame:
-    return home.lake.scan(name).filter(pl.col(DELIVERED_ON).is_in(wanted)).select(like.columns).collect()
 
 
 def _promise(feed: Feed) -> str:
