@@ -81,6 +81,7 @@ def told(home: Path) -> str:
     live = Live(home, {"CER_ALERTS": "log:"})
     try:
         live.wait("the failed run to be told", lambda: "error: customers" in live.log.read_text(), 600)
+        live.wait("what is due again to be done", live.settled, 600)
     finally:
         live.stop()
     return live.log.read_text()

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 
 import duckdb
 
+from cer_assets.defs.resources import LEDGER
 from cer_assets.lake import Lake, content_hash, read_snapshot
 from cer_assets_tests.conftest import PROJECT, environment
 from cer_assets_tests.e2e.killed import Moment, as_environment
@@ -26,9 +28,11 @@ BETWEEN = 0.1
 
 
 def contents(home: Path) -> dict[str, str]:
-    """The content of every table."""
+    """The content of every table; of the ledger of deliveries, to which each feed adds by itself, feed by feed."""
     lake = Lake(str(home / "lake"))
-    return {table: content_hash(lake.scan(table).collect()) for table in lake.tables()}
+    found = {table: content_hash(lake.scan(table).collect()) for table in lake.tables() if table != LEDGER}
+    feeds = lake.scan(LEDGER).collect().partition_by("feed", as_dict=True) if lake.exists(LEDGER) else {}
+    return found | {f"{LEDGER} of {feed}": content_hash(files) for (feed,), files in feeds.items()}
 
 
 def holdings(home: Path) -> dict[str, str]:
@@ -76,23 +80,24 @@ class Ran:
 
 def run_until(home: Path, moment: Moment | None = None, *, seconds: float = 1200) -> Ran:
     """`make run` over a home, killed at the moment if one is given."""
-    record = home.with_name(f"{home.name}.record")
-    record.unlink(missing_ok=True)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cer_assets_tests.e2e.killed", "--no-sample"],
-        cwd=PROJECT,
-        env=environment(home) | as_environment(moment, record),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        said, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    notes = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+    # Not beside the home, whose disk a test may have filled.
+    with tempfile.TemporaryDirectory() as aside:
+        record = Path(aside, "record")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cer_assets_tests.e2e.killed", "--no-sample"],
+            cwd=PROJECT,
+            env=environment(home) | as_environment(moment, record),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            said, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        notes = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
     steps = [(note["step"], note["seconds"]) for note in notes if "step" in note]
     died = next((note["where"] for note in notes if "died" in note), None)
     return Ran(process.returncode, said, steps, died)
