@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Self, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dagster as dg
 import duckdb
@@ -73,12 +74,24 @@ def positive(text: str) -> int:
     return number
 
 
+def _zone(name: str) -> str:
+    """The name of a time zone.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, OSError) as error:
+        raise ValueError("no time zone") from error
+
+
 _DAY = "a day such as 2017-01-01"
 
 
 def home_from_environment() -> str:
     """`CER_HOME`, or `./data`: the one folder that holds landing zone, lake, models, reports and the instance."""
-    return str(Path(os.environ.get("CER_HOME", "data")).absolute())
+    return setting("CER_HOME", "data", lambda folder: str(Path(folder).absolute()), "a folder such as /srv/shop")
 
 
 def first_day() -> dt.date:
@@ -93,7 +106,7 @@ def last_day() -> dt.date | None:
 
 def timezone() -> str:
     """`CER_TIMEZONE`: the retailer's clock, on which a day begins and a schedule ticks."""
-    return os.environ.get("CER_TIMEZONE", "America/New_York")
+    return setting("CER_TIMEZONE", "America/New_York", _zone, "a time zone such as Europe/Berlin")
 
 
 def daily_at() -> dt.time:
@@ -103,11 +116,11 @@ def daily_at() -> dt.time:
 
 def country() -> str:
     """`CER_COUNTRY`: whose way of writing telephone numbers is meant where a number does not say."""
-    return os.environ.get("CER_COUNTRY", "US")
+    return setting("CER_COUNTRY", "US", str, "a country such as DE")
 
 
 def drop_bytes() -> int:
-    """`CER_DROP_MB`: what a file of the landing zone may hold once unpacked; reading takes fifteen times as much."""
+    """`CER_DROP_MB`: what a file of the landing zone may hold once unpacked; reading takes eighteen times as much."""
     whole = "a whole number of megabytes above 0"
     return setting("CER_DROP_MB", str(MOST_BYTES // 1_000_000), positive, whole) * 1_000_000
 

@@ -114,7 +114,7 @@ BOMBS: dict[str, tuple[str, Callable[[int], bytes]]] = {
     "brackets": ("ndjson", lambda mb: b"[" * (mb * 999_000)),
     "nothing but rejects": (
         "ndjson",
-        lambda mb: _text(mb, lambda n: f'{{"source":"crm","age":"{"x" * 60}","n":{n}}}\n'),
+        lambda mb: _text(mb, lambda n: f'{{"source":"crm","age":"{"x" * 90}","n":{n}}}\n'),
     ),
     "short texts": (
         "parquet",

@@ -1,12 +1,13 @@
 import datetime as dt
 import json
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
-from cer_assets.feeds import Delivery
+from cer_assets.feeds import Delivery, list_drops, read_drops
 
-from .conftest import Read, declare
+from .conftest import ZONE, Read, declare, write
 
 REQUESTS = declare("erasure_requests")
 DAY = "2024-01-02.ndjson"
@@ -28,6 +29,15 @@ def test_a_broken_line_costs_itself(read: Read):
     assert _rejects(delivery) == [(line, None, "expected one JSON object a line") for line in range(4, 10)]
     assert delivery.files.select("delivered", "accepted", "rejected").row(0) == (8, 2, 6)
     assert json.loads(delivery.rejects["content"][0]) == {"line": "no"}
+
+
+def test_a_file_of_too_many_lines_is_refused_though_no_other_comes_with_it(tmp_path: Path):
+    write(tmp_path / REQUESTS.feed / DAY, _line() * 2_000)
+
+    delivery = read_drops(REQUESTS, list_drops(tmp_path, REQUESTS.feed), ZONE, most_bytes=150_000)
+
+    assert len(delivery.refused) == 1 and "or 1,500 rows once unpacked" in delivery.refused[0]
+    assert delivery.accepted.is_empty()
 
 
 def test_a_list_or_an_object_is_no_value(read: Read):
