@@ -1,17 +1,15 @@
 """The resources by name, and the executor: one process a run."""
 
-import os
-
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from cer_assets.defs.io import LakeTables, ModelFiles, ReportFiles, SnapshotFiles
-from cer_assets.defs.resources import Engine, Home
+from cer_assets.defs.resources import Engine, Home, setting
 
 
 def memory_limit() -> str:
     """`CER_MEMORY`: what DuckDB may hold before it spills to disk; a run's frames come on top of it."""
-    return os.environ.get("CER_MEMORY", "6GB")
+    return setting("CER_MEMORY", "6GB", str, "a size such as 6GB")
 
 
 def resources(home: Home) -> dict[str, object]:

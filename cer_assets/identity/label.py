@@ -394,7 +394,7 @@ def _arguments(given: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m cer_assets.identity.label", description="Answer the questions of identity.questions."
     )
-    parser.add_argument("--home", default=os.environ.get("CER_HOME", "data"), help="default: CER_HOME, or ./data")
+    parser.add_argument("--home", default=os.environ.get("CER_HOME") or "data", help="default: CER_HOME, or ./data")
     parser.add_argument(
         "--by", default="steward", help="a short handle of who answers, rather than a name: files are called by it"
     )
@@ -415,7 +415,7 @@ def main(given: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO, cl
 def _sit(chosen: argparse.Namespace, screen: Screen, clock: Clock) -> int:
     home = Path(chosen.home)
     lake, queue = _home_tables(home)
-    zone = ZoneInfo(os.environ.get("CER_TIMEZONE", ZONE))
+    zone = ZoneInfo(os.environ.get("CER_TIMEZONE") or ZONE)
     loaded = lake.scan("raw.pair_labels").collect() if lake.exists("raw.pair_labels") else None
     with LabelStore(_answers(home), chosen.by, zone, clock, loaded) as store:
         events = store.events()
