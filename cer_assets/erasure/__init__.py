@@ -23,7 +23,7 @@ What stays, and why
     day under a customer id that was the person's and somebody else's at once stays that other customer's; the job
     `restate` computes it anew. Totals of past sales lose what the person bought: what the law wants kept for longer
     is kept outside of this. Customer ids may stand in the instance's events, where a guard named an offender: ids
-    that lead nowhere any more; they go when old runs are deleted.
+    that lead nowhere any more. They stay: by the events of its runs the instance knows what was computed from what.
 
 What it cannot do
     A record of the same person under another source_id, delivered later, is a new customer: nothing is kept by which
