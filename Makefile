@@ -39,7 +39,7 @@ bench: $(READY)  ## side by side with peers; prints JSON
 audit: $(READY)  ## known vulnerabilities of what is pinned; asks the advisory service
 	@$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip
 
-lock:  ## pin anew what pyproject.toml allows
+lock:  ## pin anew what pyproject.toml allows; needs `uv` on the path
 	@uv pip compile pyproject.toml --all-extras --no-emit-index-url --python-version 3.11 -o constraints.txt
 
 clean:  ## forget the environment (data stays)

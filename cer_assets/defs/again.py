@@ -1,6 +1,7 @@
 """Whether a step that ran before is asked for again: yes where its run was killed, or ended by a fault that passes.
 
-Which faults those are is said in `faults.py`, what is due in `plan.py`.
+Where it failed otherwise it is asked for after a long pause. Which faults pass is said in `faults.py`, what is due in
+`plan.py`.
 """
 
 import datetime as dt

@@ -62,7 +62,7 @@ def erasure_step(
 
 
 def _states(home: Home) -> str:
-    """What a run key is made of: a run that failed is not asked for again before something moved, or a key is set."""
+    """What a run key is made of: a run that failed is asked for again at once if something moved, or a key is set."""
     versions = {table: home.lake.version(table) for table in (REQUESTS, LEDGER, LIST, KEPT)}
     return f"{versions}, {'with' if key() else 'without'} a key"
 
