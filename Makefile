@@ -10,13 +10,16 @@ export CER_INSTANCE_FILE ?=
 # The sample's calendar is 2017 and a month to drop further days into; set it empty for drops of today.
 export CER_LAST_DAY ?= 2018-01-31
 
-.PHONY: run test endure ui check bench audit lock clean
+.PHONY: run test story endure ui check bench audit lock clean
 
 run: $(READY)  ## sample drops, the whole graph, a summary
 	@$(BIN)/python -m cer_assets.defs.run
 
 test: check  ## everything that must hold
 	@$(BIN)/python -m pytest -n 2
+
+story: $(READY)  ## three days from an empty home, watched in the browser: over SQLite, and over PostgreSQL and s3://
+	@$(BIN)/python -m pytest -n 2 -m endurance cer_assets_tests/e2e/test_live_days.py
 
 endure: $(READY)  ## what takes minutes: days on end, kills, servers, full disks
 	@$(BIN)/python -m pytest -n 2 -m endurance
