@@ -7,6 +7,7 @@
 | a blocking check failed, or a drop is     | its next evaluation passes          | the newest evaluations            |
 | abnormal, or ids churn                    |                                     |                                   |
 | a table is not new in time                | it is                               | the daemon's freshness states     |
+| drops whose load failed                   | they are loaded                     | the landing sensor's cursor       |
 | a file goes on growing                    | it does not                         | the landing sensor's cursor       |
 | files that no feed reads                  | they are gone                       | the landing zone                  |
 
@@ -15,7 +16,6 @@ reached is told at the next tick.
 """
 
 import datetime as dt
-import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import cast
@@ -32,7 +32,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from cer_assets.alerts import Alert, InvalidTarget, as_text, targets_of, tell, told_from
 from cer_assets.defs.again import OF, end_of, was_killed
 from cer_assets.defs.arrivals import Watch, growing
-from cer_assets.defs.landing import NOT_LOADED
+from cer_assets.defs.landing import not_loaded
 from cer_assets.defs.plan import LOAD, PURCHASES, standing_on, strays_told
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home, feeds, sensor_seconds
@@ -211,7 +211,7 @@ def _overdue(instance: dg.DagsterInstance, graph: Graph, now: dt.datetime) -> It
 
 def _not_loaded(landing: str | None) -> Iterator[Alert]:
     """Drops whose load failed: that another load of the feed succeeded since mends nothing."""
-    for feed, (first, last, since) in json.loads(landing or "{}").get(NOT_LOADED, {}).items():
+    for feed, (first, last, since) in not_loaded(landing).items():
         what = f"drops of {first} to {last} are not loaded, for their load failed"
         yield Alert(f"run {LOAD} of {feed}", what, f"{LOAD} of {feed}", _moment(since))
 

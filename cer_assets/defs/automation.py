@@ -35,7 +35,7 @@ recomputes past days, and is only ever started by hand; so is `rollback`, which 
 
 | what ended a run          | what follows                                                                            |
 |---------------------------|-----------------------------------------------------------------------------------------|
-| bad data, a bug, a check  | nothing before something moves, but for the daily schedule                              |
+| bad data, a bug, a check  | nothing before something moves or six hours passed, but for the daily schedule          |
 | network, lock, busy disk  | three more tries of the step; then the run again after 5, 10, 20 ... minutes            |
 | its process was killed    | noticed at the next tick, asked for again, three times at most                          |
 | somebody cancelled it     | nothing before something moves                                                          |

@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -13,8 +14,10 @@ from cer_assets.defs.plan import LOAD, Step, landed, load_steps, not_entered, st
 from cer_assets.defs.processes import UNDER_WAY
 from cer_assets.defs.resources import Home, feeds
 
+NotLoaded = dict[str, tuple[str, str, float | None]]
+"""Feed -> first and last day of drops whose load failed, and when it did."""
 NOT_LOADED = "not loaded"
-"""In the cursor: feed -> first and last day, and since when, of drops whose load failed and was not asked for again."""
+"""Where the cursor holds them, until they are loaded."""
 MOST_REQUESTS = 20
 """Most runs that one look asks for; a run waits its turn anyhow."""
 READING_SECONDS = 20
@@ -30,6 +33,12 @@ class Look:
     """What somebody should know: loads that are not asked for again, files that grow or that no feed reads."""
     cursor: str
     """Files that moved within the last hour, and drops whose load failed. What was loaded is known by the ledger."""
+
+
+def not_loaded(cursor: str | None) -> NotLoaded:
+    """What the landing sensor's cursor holds of it."""
+    held = json.loads(cursor or "{}")
+    return held.get(NOT_LOADED, {}) if isinstance(held, dict) else {}
 
 
 def look(instance: dg.DagsterInstance, home: Home, cursor: str | None) -> Look:
@@ -54,11 +63,18 @@ def look(instance: dg.DagsterInstance, home: Home, cursor: str | None) -> Look:
     said = [f"{step.why}; {turn}" for step, turn in turns if isinstance(turn, str)]
     said += [f"{name} goes on growing" for name in growing(watch.now, feeds(), now.timestamp())]
     said += [f"landing zone: {what}" for what in strays_told(home, there).values()]
-    failed = {
-        step.assets[0].path[1]: [step.first, step.last, run.end_time]
-        for step, turn in turns
-        if isinstance(turn, str)
-        for run in runs.get(step.fingerprint, [])[:1]
-        if run.dagster_run.status == dg.DagsterRunStatus.FAILURE
-    }
+    failed = _failed(steps, runs, not_loaded(cursor))
     return Look(asked, said, json.dumps(json.loads(watch.cursor) | {NOT_LOADED: failed}))
+
+
+def _failed(steps: Sequence[Step], runs: Mapping[str, Sequence[dg.RunRecord]], before: NotLoaded) -> NotLoaded:
+    """While it is tried again, alone or within a longer stretch, it is not loaded still."""
+    failed: NotLoaded = {}
+    for step in steps:
+        feed, first, last = step.assets[0].path[1], str(step.first), str(step.last)
+        if feed in before and first <= before[feed][1] and before[feed][0] <= last:
+            failed.setdefault(feed, before[feed])
+        ended = [run for run in runs.get(step.fingerprint, []) if run.dagster_run.status not in UNDER_WAY]
+        if ended and ended[0].dagster_run.status == dg.DagsterRunStatus.FAILURE:
+            failed[feed] = (first, last, ended[0].end_time)
+    return failed

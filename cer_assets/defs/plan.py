@@ -123,15 +123,18 @@ def stray_files(home: Home, there: Mapping[str, Sequence[Drop]] | None = None) -
 
 def strays_told(home: Home, there: Mapping[str, Sequence[Drop]] | None = None) -> dict[str, str]:
     """What is said of stray files, by feed or `.`: their number and where to look; a name may be a person's."""
+    there = there or landed(home)
     known, (first, last) = feeds(), _grid()
     places = [name.split(":")[0].split("/")[0] for name in stray_files(home, there)]
     counts = Counter(place if place in known else "." for place in places)
     of_feed = f"{GRAMMAR}, of a day from {first} to {last}"
-    return {
+    told = {
         place: f"{count} names that no feed reads; look into {home.landing / place}:"
         f" {of_feed if place in known else 'expected a folder for each feed'}"
         for place, count in sorted(counts.items())
     }
+    shut = "its folder may not be listed, and nothing in it is loaded; look into"
+    return told | {feed: f"{shut} {home.landing / feed}" for feed in sorted(known.keys() - there.keys())}
 
 
 def not_entered(home: Home, feed: Feed, drops: Sequence[Drop], until: float | None = None) -> list[Drop]:

@@ -10,12 +10,15 @@ import pytest
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from cer_assets.alerts import Alert
+from cer_assets.defs import again
 from cer_assets.defs.again import tags_of
 from cer_assets.defs.alerts import wrong_now
+from cer_assets.defs.landing import look
 from cer_assets.defs.plan import due_loads
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home
 from cer_assets_tests.defs.test_automation import HEADER, drop, load, planned
+from cer_assets_tests.defs.test_landing import entered, locked, waiting
 
 DAY = dt.date(2017, 1, 1)
 
@@ -94,6 +97,69 @@ def test_a_load_of_one_feed_that_succeeds_does_not_hide_that_of_another(
     (alert,) = wrong(project, instance, empty_home).values()
     assert alert.where == "load of transactions"
     assert "its process is gone" in alert.what
+
+
+def ended(instance: dg.DagsterInstance, asked: dg.RunRequest, op: dg.OpDefinition) -> None:
+    """A load that was asked for, as this step ends it."""
+    job = dg.GraphDefinition(name="load", node_defs=[op]).to_job()
+    job.execute_in_process(instance=instance, tags=asked.tags, raise_on_error=False)
+
+
+def test_a_load_that_failed_is_told_until_its_drops_are_loaded_whatever_load_of_the_feed_succeeded_since(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = [DAY, DAY + dt.timedelta(days=2)]
+    for day in days:
+        drop(empty_home, day)
+    first, other = look(instance, empty_home, None).requests
+    ended(instance, first, breaks)
+    seen = look(instance, empty_home, None)
+    (failed,) = wrong(project, instance, empty_home, seen.cursor).values()
+    assert failed.what.startswith("step breaks failed: ")
+    ended(instance, other, holds)
+    (alert,) = wrong(project, instance, empty_home, seen.cursor).values()
+    assert alert.what == f"drops of {DAY} to {DAY} are not loaded, for their load failed"
+    assert alert.key == failed.key == "run load of transactions"
+    monkeypatch.setattr(again, "ANYWAY", dt.timedelta(0))
+    seen = look(instance, empty_home, None)
+    (asked,) = seen.requests
+    assert wrong(project, instance, empty_home, seen.cursor) == {alert.key: alert}
+    waiting(instance, asked.tags)
+    seen = look(instance, empty_home, None)
+    assert wrong(project, instance, empty_home, seen.cursor) == {alert.key: alert}
+    entered(empty_home, "transactions", [f"{day}.csv" for day in days])
+    assert wrong(project, instance, empty_home, look(instance, empty_home, seen.cursor).cursor) == {}
+
+
+def test_what_is_not_loaded_is_told_while_it_is_tried_within_a_longer_stretch(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home
+) -> None:
+    for days in (0, 2):
+        drop(empty_home, DAY + dt.timedelta(days=days))
+    first, other = look(instance, empty_home, None).requests
+    ended(instance, first, breaks)
+    ended(instance, other, holds)
+    cursor = look(instance, empty_home, None).cursor
+    drop(empty_home, DAY + dt.timedelta(days=1))
+    seen = look(instance, empty_home, cursor)
+    assert len(seen.requests) == 1
+    assert list(wrong(project, instance, empty_home, seen.cursor)) == ["run load of transactions"]
+
+
+@pytest.mark.parametrize(("folder", "said"), [("consents", "stray consents"), (".", "landing zone")])
+def test_what_may_not_be_listed_of_the_landing_zone_is_one_alert_and_silences_no_other(
+    project: dg.Definitions,
+    instance: dg.DagsterInstance,
+    empty_home: Home,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: str,
+    said: str,
+) -> None:
+    drop(empty_home, DAY)
+    job = dg.GraphDefinition(name="customers", node_defs=[breaks]).to_job()
+    job.execute_in_process(instance=instance, raise_on_error=False)
+    locked(monkeypatch, empty_home.landing / folder)
+    assert set(wrong(project, instance, empty_home)) == {"run customers", said}
 
 
 def test_a_table_that_is_not_new_in_time_is_overdue(

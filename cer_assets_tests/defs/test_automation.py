@@ -5,6 +5,7 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,14 +13,18 @@ from typing import Any, cast
 import dagster as dg
 import polars as pl
 import pytest
+from dagster._core.definitions.sensor_definition import SensorExecutionData
 
-from cer_assets.defs.automation import job_assets, landing_sensor
+from cer_assets.defs import again, automation, run
+from cer_assets.defs.automation import job_assets, landing_sensor, retrain_sensor
 from cer_assets.defs.partitions import refuse_hindsight
 from cer_assets.defs.plan import Step, due_loads, held_back, newest_day, next_step, stray_files, strays_told
 from cer_assets.defs.processes import Process, end_killed_runs, say_who_executes
 from cer_assets.defs.provenance import Graph
+from cer_assets.defs.raw import checks
 from cer_assets.defs.resources import Home, feeds
 from cer_assets.defs.wiring import resources
+from cer_assets_tests.defs.test_landing import fails, killed, wrong
 
 HEADER = "basket_id,line,source,source_id,product_id,quantity,amount,discount,store_id,ordered_at"
 DAYS = [dt.date(2017, 1, day) for day in (1, 2, 4)]
@@ -43,14 +48,20 @@ def shop(empty_home: Home) -> Home:
     return empty_home
 
 
-def load(project: dg.Definitions, instance: dg.DagsterInstance, home: Home, step: Step) -> dg.ExecuteInProcessResult:
+def load(
+    project: dg.Definitions,
+    instance: dg.DagsterInstance,
+    home: Home,
+    step: Step,
+    tags: Mapping[str, str] | None = None,
+) -> dg.ExecuteInProcessResult:
     """Run a step over the home."""
     definitions = dg.Definitions.merge(
         dg.Definitions(assets=project.assets, asset_checks=project.asset_checks, jobs=project.jobs),
         dg.Definitions(resources=resources(home)),
     )
     return definitions.resolve_job_def(step.job).execute_in_process(
-        instance=instance, asset_selection=list(step.assets), tags=step.tags, raise_on_error=False
+        instance=instance, asset_selection=list(step.assets), tags=tags or step.tags, raise_on_error=False
     )
 
 
@@ -58,6 +69,17 @@ def tick(home: Home, instance: dg.DagsterInstance, cursor: str | None) -> dg.Sen
     """One tick of the landing sensor."""
     with dg.build_sensor_context(instance=instance, cursor=cursor, resources={"home": home}) as context:
         return cast("dg.SensorResult", landing_sensor(context))
+
+
+def caught_up(
+    project: dg.Definitions, instance: dg.DagsterInstance, home: Home, cursor: str | None = None
+) -> SensorExecutionData:
+    """One tick of the catch-up sensor."""
+    repository = project.get_repository_def()
+    with dg.build_sensor_context(
+        instance, cursor=cursor, resources={"home": home}, repository_def=repository
+    ) as context:
+        return repository.get_sensor_def("catch_up").evaluate_tick(context)
 
 
 def planned(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> None:
@@ -227,10 +249,43 @@ def test_the_daemon_asks_for_a_load_whose_checks_never_answered(
     loaded(shop, DAYS)
     instance.report_runless_asset_event(dg.AssetMaterialization(["raw", "transactions"], partition=str(DAYS[-1])))
     planned(instance, dg.AssetCheckKey(dg.AssetKey(["raw", "transactions"]), "nothing_lost"))
-    repository = project.get_repository_def()
-    with dg.build_sensor_context(instance, resources={"home": shop}, repository_def=repository) as context:
-        (request,) = repository.get_sensor_def("catch_up").evaluate_tick(context).run_requests or []
+    (request,) = caught_up(project, instance, shop).run_requests or []
     assert request.job_name == "load"
+
+
+def test_a_load_whose_check_falls_over_every_time_is_asked_for_once_and_then_after_hours(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def falls_over(*_: object) -> str:
+        raise MemoryError
+
+    monkeypatch.setattr(checks, "_repeated", falls_over)
+    drop(empty_home, DAYS[0])
+    (step,) = due_loads(empty_home)
+    assert not load(project, instance, empty_home, step).success
+    first = caught_up(project, instance, empty_home)
+    (asked,) = first.run_requests or []
+    assert asked.job_name == "load"
+    assert not load(project, instance, empty_home, step, asked.tags).success
+    second = caught_up(project, instance, empty_home, first.cursor)
+    assert not second.run_requests
+    assert str(second.skip_message).startswith("load failed on these very inputs, again at ")
+    assert str(second.skip_message).endswith("; transactions: a load ended before its checks all the same")
+    monkeypatch.setattr(again, "ANYWAY", dt.timedelta(0))
+    (anew,) = caught_up(project, instance, empty_home, second.cursor).run_requests or []
+    assert anew.run_key != asked.run_key
+
+
+def test_a_check_that_was_planned_for_a_feed_that_never_came_holds_nothing_back(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home
+) -> None:
+    loaded(empty_home, DAYS)
+    planned(instance, dg.AssetCheckKey(dg.AssetKey(["raw", "consents"]), "nothing_lost"))
+    graph = project.resolve_asset_graph()
+    jobs = job_assets(graph)
+    due = next_step(instance, cast("Graph", graph), empty_home, jobs)
+    assert isinstance(due, Step)
+    assert set(due.assets) == set(jobs["customers"])
 
 
 def test_assets_that_one_function_computes_are_due_together(
@@ -254,13 +309,13 @@ def test_a_delivery_of_changes_adds_to_the_table_though_older_files_are_gone(
 ) -> None:
     folder = empty_home.landing / "consents"
     folder.mkdir(parents=True)
-    for day in ("2017-01-01", "2017-02-01"):
-        path = folder / f"{day}.csv"
-        path.write_text(f"source,source_id,purpose,granted,at\ncrm,1,email,true,{day}T10:00:00\n")
+    for name in ("2017-01-01", "2017-02-01", "2017-02-01.late"):
+        path = folder / f"{name}.csv"
+        path.write_text(f"source,source_id,purpose,granted,at\ncrm,{len(name)},email,true,{name[:10]}T10:00:00\n")
         (step,) = due_loads(empty_home)
         assert load(project, instance, empty_home, step).success
         path.unlink()
-    assert empty_home.read("raw.consents").height == 2
+    assert empty_home.read("raw.consents").height == 3
 
 
 def test_a_file_outside_the_grid_is_named_and_not_asked_for(shop: Home) -> None:
@@ -340,6 +395,67 @@ def test_a_week_ends_on_a_sunday_without_a_drop_once_a_week_has_passed(
         known(instance, HISTORY, [day for day in open_days if day < newest] + [newest])
         step = next_step(instance, graph, empty_home, {"history": HISTORY})
         assert (step.first if isinstance(step, Step) else None) == expected
+
+
+@pytest.fixture
+def without_a_past(empty_home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A home whose history lacks a day, and whose lists are due."""
+    loaded(empty_home, DAYS)
+    known(instance, HISTORY, DAYS[1:])
+    jobs = {"history": HISTORY, "recommendations": [dg.AssetKey(["recommend", "recommendations"])]}
+    for module in (automation, run):
+        monkeypatch.setattr(module, "job_assets", lambda _: jobs)
+    return empty_home
+
+
+def test_past_days_that_cannot_be_computed_do_not_hold_up_the_lists_that_the_daemon_asks_for(
+    project: dg.Definitions, instance: dg.DagsterInstance, without_a_past: Home
+) -> None:
+    asked: list[str | None] = []
+    cursor: str | None = None
+    for _ in range(2):
+        result = caught_up(project, instance, without_a_past, cursor)
+        (request,) = result.run_requests or []
+        fails(wrong)(instance, request.tags)
+        asked, cursor = [*asked, request.job_name], result.cursor
+    assert asked == ["history", "recommendations"]
+    last = caught_up(project, instance, without_a_past, cursor)
+    assert not last.run_requests
+    assert str(last.skip_message).count("failed on these very inputs") == 2
+
+
+def test_past_days_that_cannot_be_computed_do_not_hold_up_the_lists_that_make_run_computes(
+    project: dg.Definitions, instance: dg.DagsterInstance, without_a_past: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def execute(_: dg.Definitions, instance: dg.DagsterInstance, step: Step) -> object:
+        ran.append(step.job)
+        return fails(wrong)(instance, {})
+
+    monkeypatch.setattr("cer_assets.definitions.defs", lambda: project)
+    monkeypatch.setattr(run, "_execute", execute)
+    assert run._run(without_a_past, instance, time.monotonic()) == 1
+    assert ran == ["history", "recommendations"]
+
+
+def test_a_training_that_was_killed_is_asked_for_again_and_one_that_succeeded_is_not(
+    empty_home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(automation, "learned_from", lambda *_, **__: pl.DataFrame())
+    monkeypatch.setattr(automation, "retrain_due", lambda *_: "20 pairs were answered")
+    empty_home.lake.publish("identity.labels", pl.DataFrame({"record_a": ["crm:1"]}))
+    keys: list[str | None] = []
+    for ends in (killed, dg.job(name="training")(lambda: None).execute_in_process):
+        with dg.build_sensor_context(instance, resources={"home": empty_home}) as context:
+            asked = cast("dg.RunRequest", retrain_sensor(context))
+        keys.append(asked.run_key)
+        ends(instance=instance, tags=asked.tags)
+    assert len(set(keys)) == 2
+    with dg.build_sensor_context(instance, resources={"home": empty_home}) as context:
+        ran = retrain_sensor(context)
+    assert isinstance(ran, dg.SkipReason)
+    assert ran.skip_message == "training ran on these very inputs"
 
 
 def test_restate_computes_past_days_anew_and_no_others(

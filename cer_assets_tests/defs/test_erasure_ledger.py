@@ -2,14 +2,19 @@
 
 import os
 from pathlib import Path
+from typing import cast
 
 import dagster as dg
 import polars as pl
 import pytest
 
-from cer_assets.defs.resources import Home
+from cer_assets.defs.automation import job_assets
+from cer_assets.defs.erasure.automation import erasure_step
+from cer_assets.defs.provenance import Graph
+from cer_assets.defs.resources import LEDGER, Home
 from cer_assets_tests.defs.conftest import evaluate
 from cer_assets_tests.defs.test_erasure import CRM, KEY, OTHERS, OWN, forget, lines, loaded, write
+from cer_assets_tests.defs.test_landing import locked
 
 DAY = "2017-01-01"
 
@@ -52,6 +57,26 @@ def test_what_was_lost_before_is_still_missed_after(project: dg.Definitions, hom
     told = home.ledger("crm_customers").select("delivered", "accepted").row(0)
     assert (told, home.read("raw.crm_customers").height) == ((5, 5), 4)
     assert not evaluate(project, home, "raw/crm_customers", "nothing_lost").passed
+
+
+def test_a_file_with_rows_kept_out_makes_an_erasure_due_until_it_is_archived(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(empty_home, "crm_customers", f"{DAY}.csv", lines(CRM, *OTHERS[:5]))
+    loaded(empty_home)
+    files = empty_home.lake.scan(LEDGER).collect()
+    empty_home.lake.publish(LEDGER, files.with_columns(suppressed=pl.lit(1, pl.Int64)), partition_by="feed")
+    graph = project.resolve_asset_graph()
+
+    def due() -> bool:
+        return erasure_step(instance, cast("Graph", graph), empty_home, job_assets(graph)) is not None
+
+    assert due()
+    with monkeypatch.context() as patched:
+        locked(patched, empty_home.landing / "crm_customers")
+        assert due(), "it may lie there still"
+    path.unlink()
+    assert not due()
 
 
 def test_a_file_archived_after_its_load_keeps_its_rows_and_its_line(project: dg.Definitions, home: Home) -> None:

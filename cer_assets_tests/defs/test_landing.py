@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import polars as pl
+import psutil
 import pytest
 
 from cer_assets.defs import again, arrivals, landing, plan
@@ -101,6 +102,18 @@ def cancelled(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> None:
 def waiting(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> None:
     """A run that waits its turn."""
     instance.create_run_for_job(dg.job(name="load")(lambda: None), tags=tags)
+
+
+def locked(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Nobody may list a folder, nor what lies in it."""
+    scandir = os.scandir
+
+    def refusing(path: str | os.PathLike[str] = ".") -> object:
+        if Path(path).is_relative_to(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
 
 
 def entered(home: Home, feed: str, names: list[str]) -> None:
@@ -267,6 +280,58 @@ def test_a_load_that_ended_by_a_fault_that_passes_is_asked_for_again_after_a_pau
     assert len(stretches(tick(empty_home, instance))) == 1
 
 
+@pytest.mark.parametrize("ends", [fails(wrong), fails(busy_then_wrong), took_too_long, no_resource])
+def test_a_load_that_failed_is_asked_for_again_after_six_hours_and_not_before(
+    empty_home: Home,
+    instance: dg.DagsterInstance,
+    ends: Callable[[dg.DagsterInstance, Mapping[str, str]], object],
+) -> None:
+    drop(empty_home, f"{DAYS[0]}.csv")
+    (step,) = due_loads(empty_home)
+    ends(instance, again.tags_of(step))
+    (run,) = runs = again.attempts(instance, [step])[step.fingerprint]
+    due = dt.datetime.fromtimestamp(run.end_time or 0, dt.UTC) + dt.timedelta(hours=6)
+    waits = again.attempt(instance, runs, due - dt.timedelta(seconds=1))
+    assert waits == f"load failed on these very inputs, again at {due:%H:%M} UTC"
+    assert again.attempt(instance, runs, due) == 1
+
+
+def test_while_a_load_of_a_feed_is_under_way_no_other_of_it_is_asked_for_but_those_of_others_are(
+    empty_home: Home, instance: dg.DagsterInstance
+) -> None:
+    drop(empty_home, f"{DAYS[0]}.csv")
+    (asked,) = tick(empty_home, instance).requests
+    waiting(instance, asked.tags)
+    for name, feed in (
+        (f"{DAYS[0]}.late.csv", "transactions"),
+        (f"{DAYS[2]}.csv", "transactions"),
+        (f"{DAYS[0]}.csv", "consents"),
+    ):
+        drop(empty_home, name, feed=feed)
+    meanwhile = tick(empty_home, instance)
+    assert [request.tags[again.OF] for request in meanwhile.requests] == ["raw/consents"]
+    assert "transactions: 3 of 3 drops are new or were replaced; load is under way" in meanwhile.said
+    (run,) = instance.get_runs()
+    instance.report_run_failed(run)
+    of = [request.tags[again.OF] for request in tick(empty_home, instance).requests]
+    assert of.count("raw/transactions") == 2
+
+
+def test_a_folder_that_may_not_be_listed_stops_its_own_feed_alone_and_is_named(
+    empty_home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for feed in ("transactions", "consents"):
+        drop(empty_home, f"{DAYS[0]}.csv", feed=feed)
+    locked(monkeypatch, empty_home.landing / "consents")
+    result = tick(empty_home, instance)
+    assert [request.tags[again.OF] for request in result.requests] == ["raw/transactions"]
+    assert [step.assets[0].path[1] for step in due_loads(empty_home)] == ["transactions"]
+    assert plan.stray_files(empty_home) == ["consents/: its folder may not be listed"]
+    (said,) = result.said
+    assert said.startswith("landing zone: its folder may not be listed")
+    assert said.endswith("/consents")
+
+
 def test_a_tick_reads_no_file_that_it_need_not_and_stops_in_time(
     empty_home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,6 +384,13 @@ def test_a_process_of_another_host_is_left_to_run_monitoring(instance: dg.Dagste
     assert Process("elsewhere", here.pid + (1 << 22 if gone else 0), here.born, "run").gone() is False
     assert Process(here.host, here.pid + (1 << 22 if gone else 0), here.born, "run").gone() is gone
     assert Process(here.host, here.pid, here.born - 60, "run").gone()  # its number was given to another since
+
+
+def test_a_process_is_not_gone_because_the_clock_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, born, booted = Process.this("run"), psutil.Process.create_time, psutil.boot_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: born(process) + 3600)
+    monkeypatch.setattr(psutil, "boot_time", lambda: booted() + 3600)
+    assert not here.gone()
 
 
 def test_a_run_says_which_process_executes_it_and_one_executed_anew_does_not_inherit_it(

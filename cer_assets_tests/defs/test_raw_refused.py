@@ -1,5 +1,8 @@
 """A file that cannot be read is told, and takes no other with it."""
 
+import shutil
+from pathlib import Path
+
 import dagster as dg
 import polars as pl
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from cer_assets.defs.resources import LEDGER, Home
 from cer_assets.defs.wiring import resources
 from cer_assets_tests.defs.conftest import evaluate
+from cer_assets_tests.defs.test_erasure import loaded
 
 HEADER = "basket_id,line,source,source_id,product_id,quantity,amount,discount,store_id,ordered_at"
 GOOD, BAD = "2017-01-01.csv", "2017-01-02.csv"
@@ -96,6 +100,40 @@ def test_a_refused_file_that_is_taken_away_leaves_its_day_as_it_stands_without_i
 
     assert held(shop) == ["b2017-01-01", "b2017-01-02"]
     assert shop.ledger("transactions")["file"].sort().to_list() == [GOOD, BAD]
+
+
+@pytest.mark.parametrize("late_at_first", ["", None], ids=["refused at first", "not there at first"])
+def test_a_file_archived_after_its_load_keeps_its_rows_until_its_name_comes_again_without_any(
+    project: dg.Definitions, shop: Home, late_at_first: str | None
+) -> None:
+    late = "2017-01-02.late.csv"
+    if late_at_first is not None:
+        drop(shop, late, late_at_first)
+    loaded(shop)
+    (shop.landing / "transactions" / BAD).unlink()
+    drop(shop, late, line(BAD[:10]).replace("b2017-01-02", "late"))
+    assert all(load(project, shop, first=BAD[:10]).values())
+
+    assert sorted(held(shop)) == ["b2017-01-01", "b2017-01-02", "late"]
+    assert shop.ledger("transactions")["file"].sort().to_list() == [GOOD, BAD, late]
+
+    drop(shop, BAD, f"{HEADER}\n")
+    assert all(load(project, shop, first=BAD[:10]).values())
+    assert held(shop) == ["b2017-01-01", "late"]
+
+
+def test_rows_of_an_archived_file_from_before_a_column_was_known_are_kept_without_it(
+    project: dg.Definitions, shop: Home
+) -> None:
+    loaded(shop)
+    rows = shop.read("raw.transactions")
+    shutil.rmtree(Path(shop.root, "lake", "raw", "transactions"))
+    shop.lake.publish("raw.transactions", rows.drop("store_id"), partition_by="delivered_on")
+    (shop.landing / "transactions" / BAD).unlink()
+    drop(shop, "2017-01-02.late.csv", line(BAD[:10]).replace("b2017-01-02", "late"))
+    assert all(load(project, shop, first=BAD[:10]).values())
+    stores = shop.read("raw.transactions").filter(pl.col("basket_id") != "b2017-01-01").sort("basket_id")["store_id"]
+    assert stores.to_list() == [None, "s1"]
 
 
 def test_a_load_of_days_without_any_file_fails_as_before(project: dg.Definitions, shop: Home) -> None:

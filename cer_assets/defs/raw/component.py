@@ -163,8 +163,9 @@ def _with_files_gone(home: Home, feed: Feed, delivery: Delivery, wanted: Sequenc
 
     def held(name: str, like: pl.DataFrame) -> pl.DataFrame:
         rows = home.lake.scan(name).filter(pl.col(DELIVERED_ON).is_in(list(wanted)))
-        kept = rows.join(gone.lazy().select(DELIVERED_ON, "file"), on=[DELIVERED_ON, "file"], how="semi")
-        return pl.concat([like, kept.select(like.columns).collect()])
+        kept = rows.join(gone.lazy().select(DELIVERED_ON, "file"), on=[DELIVERED_ON, "file"], how="semi").collect()
+        # A table from before the contract had some column lacks it.
+        return pl.concat([like, kept.select(c for c in like.columns if c in kept.columns)], how="diagonal")
 
     return replace(
         delivery,
