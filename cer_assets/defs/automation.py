@@ -63,7 +63,7 @@ from cer_assets.defs.identity.learning import MODEL, learned_from
 from cer_assets.defs.io import code_of
 from cer_assets.defs.landing import look
 from cer_assets.defs.partitions import days
-from cer_assets.defs.plan import HISTORY_JOB, LOAD, Step, next_step
+from cer_assets.defs.plan import LOAD, PASSED_OVER, Step, next_step
 from cer_assets.defs.processes import UNDER_WAY, end_killed_runs
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home, daily_at, sensor_seconds, timezone
@@ -183,7 +183,10 @@ def landing_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.Sensor
 
 
 def _next(
-    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None, home: Home, without: str = ""
+    instance: dg.DagsterInstance,
+    repository: dg.RepositoryDefinition | None,
+    home: Home,
+    passing: Sequence[str] = (),
 ) -> Step | str:
     end_killed_runs(instance)
     under_way = instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY), limit=1)
@@ -192,8 +195,7 @@ def _next(
     if repository is None:
         return "the definitions are not loaded"
     graph = repository.asset_graph
-    jobs = {job: assets for job, assets in job_assets(graph).items() if job != without}
-    return next_step(instance, cast("Graph", graph), home, jobs)
+    return next_step(instance, cast("Graph", graph), home, job_assets(graph), set(passing))
 
 
 @dg.sensor(
@@ -207,13 +209,10 @@ def catch_up_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunRe
     """One run at a time, so that no table is computed from inputs that are just being replaced.
 
     The cursor holds the last step: one that is due again on the same inputs and code did not bring what it was due
-    for, and is not repeated. Past days that cannot be computed do not hold up today's lists: the cursor holds both.
+    for, and is not repeated. Before it stand those that were passed over.
     """
     asked, passed, said = (context.cursor or "").split(), list[str](), list[str]()
-    for without in ("", HISTORY_JOB):
-        step = _next(context.instance, context.repository_def, home, without)
-        if isinstance(step, str):
-            return dg.SkipReason("; ".join([*said, step]))
+    while not isinstance(step := _next(context.instance, context.repository_def, home, passed), str):
         turn: int | str = 0
         if step.fingerprint in asked:
             runs = attempts(context.instance, [step]).get(step.fingerprint, [])
@@ -221,11 +220,11 @@ def catch_up_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunRe
         if not isinstance(turn, str):
             context.update_cursor(" ".join([*passed, step.fingerprint]))
             return request(step, turn)
-        passed.append(step.fingerprint)
         said.append(f"{turn}; {step.why} all the same")
-        if step.job != HISTORY_JOB:
-            break
-    return dg.SkipReason("; ".join(said))
+        if step.job not in PASSED_OVER:
+            return dg.SkipReason("; ".join(said))
+        passed.append(step.fingerprint)
+    return dg.SkipReason("; ".join([*said, step]))
 
 
 @dg.sensor(

@@ -25,6 +25,9 @@ from cer_assets.feeds.landing import GRAMMAR
 from cer_assets.lake import stretches
 
 LOAD, HISTORY_JOB, PURCHASES = "load", "history", "transactions"
+PASSED_OVER = (LOAD, HISTORY_JOB)
+"""Jobs without which the others go on: what stands on a check that never answers is held back by itself, and past days
+that cannot be computed do not hold up today's lists."""
 FIRST_DELIVERY, LAST_DELIVERY = "cer/first_delivery", "cer/last_delivery"
 """Run tags: the days of delivery that a load reads of a feed without partitions."""
 BYTES_A_RUN = 600_000_000
@@ -300,7 +303,11 @@ def standing_on(graph: Graph, root: AssetKey) -> set[AssetKey]:
 
 
 def next_step(
-    instance: DagsterInstance, graph: Graph, home: Home, jobs: Mapping[str, Sequence[AssetKey]]
+    instance: DagsterInstance,
+    graph: Graph,
+    home: Home,
+    jobs: Mapping[str, Sequence[AssetKey]],
+    passing: AbstractSet[str] = frozenset(),
 ) -> Step | str:
     """The next run that brings what lies downstream of the drops up to date, or a sentence why there is none.
 
@@ -309,6 +316,7 @@ def next_step(
         graph: the assets.
         home: the lake.
         jobs: the assets of each job, in the order in which jobs follow each other.
+        passing: fingerprints of steps that cannot be taken now; those of `PASSED_OVER` then hold up nothing else.
     """
     day = newest_day(home)
     if day is None:
@@ -323,12 +331,13 @@ def next_step(
     held = _held(graph, answers)
     # What a run left without the answer of a blocking check is due again, and its checks with it.
     unanswered = {check.asset_key for check, passed in answers if passed is None}
-    if again := _load_again(records, home, unanswered):
-        return again
+    for again in _load_again(records, home, unanswered):
+        if again.fingerprint not in passing:
+            return again
     waiting: list[str] = []
     for job, wanted in jobs.items():
         if job == HISTORY_JOB:
-            if step := _history(records, graph, home, wanted, held):
+            if (step := _history(records, graph, home, wanted, held)) and step.fingerprint not in passing:
                 return step
             continue
         due = _due(records, graph, home, wanted, day, unanswered)
@@ -355,8 +364,8 @@ def _step(records: Records, graph: Graph, home: Home, job: str, assets: tuple[As
     )
 
 
-def _load_again(records: Records, home: Home, unanswered: set[AssetKey]) -> Step | None:
-    """A load that was killed between its rows and its checks: the newest day again, for the sake of the checks."""
+def _load_again(records: Records, home: Home, unanswered: set[AssetKey]) -> Iterator[Step]:
+    """Loads that were killed between their rows and their checks: the newest day again, for the sake of the checks."""
     for key in sorted(key for key in unanswered if key.path[0] == "raw"):
         feed, entry = feeds()[key.path[1]], records.latest(key, None)
         day = home.ledger(feed.feed)["delivered_on"].max()
@@ -364,8 +373,7 @@ def _load_again(records: Records, home: Home, unanswered: set[AssetKey]) -> Step
             why, by_day = f"{feed.feed}: a load ended before its checks", feed.partitions == "daily"
             # Not the run that left it so: each load that was to mend it and failed would be another step.
             states = str([records.version(home, table) for table in (f"raw.{feed.feed}", LEDGER)])
-            return Step(LOAD, (key,), str(day), str(day), why, states, entry.run_id, of_deliveries=not by_day)
-    return None
+            yield Step(LOAD, (key,), str(day), str(day), why, states, entry.run_id, of_deliveries=not by_day)
 
 
 def _due(

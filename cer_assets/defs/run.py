@@ -24,7 +24,7 @@ from cer_assets.defs.automation import job_assets
 from cer_assets.defs.discretion import discreet, hint
 from cer_assets.defs.erasure.automation import JOB as ERASURE
 from cer_assets.defs.erasure.automation import erasure_step
-from cer_assets.defs.plan import HISTORY_JOB, LOAD, Step, due_loads, next_step, strays_told
+from cer_assets.defs.plan import PASSED_OVER, Step, due_loads, next_step, strays_told
 from cer_assets.defs.processes import UNDER_WAY, Process, end_killed_runs
 from cer_assets.defs.provenance import Graph, latest
 from cer_assets.defs.resources import Home
@@ -124,7 +124,7 @@ def _run(home: Home, instance: dg.DagsterInstance, began: float) -> int:
         verdict = "done" if result.success else "FAILED"
         _say(f"{step.job}: {step.why} ... {verdict} in {time.monotonic() - started:.1f} s")
         _say_failures(result)
-        if not result.success and step.job not in (LOAD, ERASURE, HISTORY_JOB):
+        if not result.success and step.job not in (*PASSED_OVER, ERASURE):
             break
     if not seconds:
         _say("nothing to do")
@@ -160,14 +160,13 @@ def _due(home: Home, instance: dg.DagsterInstance, graph: Graph) -> Iterator[Ste
     Who asked to be forgotten is once links stand; what stood on their rows is computed a second time.
     """
     yield from due_loads(home)
-    jobs, done, forgetting = job_assets(graph), set[Step](), set[Step]()
+    jobs, done, passing, forgetting = job_assets(graph), set[Step](), set[str](), set[Step]()
     while isinstance(
-        step := _forgets(home, instance, graph, forgetting) or next_step(instance, graph, home, jobs), Step
+        step := _forgets(home, instance, graph, forgetting) or next_step(instance, graph, home, jobs, passing), Step
     ):
         what = replace(step, states="", runs="")
-        if what in done and step.job == HISTORY_JOB:
-            # Past days that cannot be computed do not hold up today's lists.
-            jobs = {job: assets for job, assets in jobs.items() if job != HISTORY_JOB}
+        if what in done and step.job in PASSED_OVER:
+            passing.add(step.fingerprint)
             continue
         if what in done:
             return
