@@ -13,11 +13,11 @@ from xdist.scheduler import LoadScopeScheduling
 
 PROJECT = Path(__file__).parents[1]
 LIVE = "e2e/test_live"
-"""How modules begin whose tests follow each other over one live Dagster, or over one for each of their parameters."""
+"""How modules begin whose tests follow each other over a live Dagster, one for each of their parameters."""
 
 
 class OneLiveDagster(LoadScopeScheduling):
-    """The tests over the live Dagster are one worker's; every other test is handed out by itself.
+    """The tests over one live Dagster are one worker's; every other test is handed out by itself.
 
     xdist's own `loadgroup` writes the group into an attribute that pytest 9.2 no longer reads (pytest-xdist#1386):
     each worker then starts a Dagster of its own.
@@ -25,8 +25,7 @@ class OneLiveDagster(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         module, _, test = nodeid.partition("::")
-        parameter = test.partition("[")[2] if module.endswith("_days.py") else ""
-        return f"{module}[{parameter}" if LIVE in module else nodeid
+        return f"{module}[{test.partition('[')[2]}" if LIVE in module else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)

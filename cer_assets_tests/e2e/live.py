@@ -29,12 +29,6 @@ LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries {
   name loadStatus locationOrLoadError { __typename ... on PythonError { message } }
 } } } }"""
 RUNS = "{ runsOrError(limit: 50) { ... on Runs { results { runId jobName status } } } }"
-CHECKS = """
-query ($path: [String!]!) {
-  assetNodeOrError(assetKey: {path: $path}) { ... on AssetNode { assetChecksOrError { ... on AssetChecks { checks {
-    name blocking executionForLatestMaterialization { status evaluation { success description } }
-  } } } } }
-}"""
 STANDING = """
 { assetNodes(loadMaterializations: true) {
   assetKey { path }
@@ -218,11 +212,6 @@ class Live:
         found = self.ask(MATERIALIZATION, {"path": table.split("/"), "partitions": partitions})
         events = found["assetOrError"].get("assetMaterializations") or []
         return events[0] if events else None
-
-    def checks(self, table: str) -> dict[str, dict[str, Any] | None]:
-        """The newest evaluation of each check of a table."""
-        found = self.ask(CHECKS, {"path": table.split("/")})["assetNodeOrError"]["assetChecksOrError"]["checks"]
-        return {check["name"]: check["executionForLatestMaterialization"] for check in found}
 
     def standing(self) -> dict[str, dict[str, Any]]:
         """Every asset that was ever materialized: its checks, and whether it is fresh."""

@@ -22,9 +22,10 @@ class Shop:
         """Deliver all there is: records, catalogue, campaigns, and the first days' purchases."""
         self._deliver()
 
-    def day(self, day: dt.date) -> None:
-        """Deliver a further day."""
+    def day(self, day: dt.date, broken: float = 0) -> None:
+        """Deliver a further day, a share of whose purchases is broken."""
         next_day_drop(self.aside, day)
+        broken_drop(self.aside, day, broken)
         self._deliver()
 
     def bad_day(self, day: dt.date) -> None:

@@ -73,7 +73,7 @@ class Deployment:
             1200,
         )
         self.live.wait("everything to come to rest", self.live.settled, 600)
-        assert rows(self.live.materialization("recommend/recommendations", str(day))) > 0
+        assert figure(self.live.materialization("recommend/recommendations", str(day)), "dagster/row_count") > 0
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres+s3"])
@@ -98,10 +98,8 @@ def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         yield Deployment(request.param, live, Shop(aside, landing, households=200, days=30), alerts)
 
 
-def rows(materialization: dict) -> int:
-    return next(
-        entry["intValue"] for entry in materialization["metadataEntries"] if entry["label"] == "dagster/row_count"
-    )
+def figure(materialization: dict, label: str) -> int:
+    return next(entry["intValue"] for entry in materialization["metadataEntries"] if entry["label"] == label)
 
 
 def pictures(deployment: Deployment, morning: str, folder: Path) -> None:
@@ -131,11 +129,14 @@ def test_from_an_empty_home_a_shops_first_drop_becomes_recommendations(deploymen
 def test_a_day_whose_daemon_is_killed_is_brought_to_its_end_by_the_next_one(deployment: Deployment) -> None:
     deployment.after("first")
     live = deployment.live
-    deployment.shop.day(SECOND)
+    deployment.shop.day(SECOND, broken=0.03)
     live.wait("a run to begin", lambda: not live.idle())
     live.kill_daemon()
     live.start_daemon()
     deployment.lists_stand_on(SECOND)
+    loaded = live.materialization("raw/transactions", str(SECOND))
+    assert figure(loaded, "rejected") > 0
+    assert figure(loaded, "delivered") == figure(loaded, "rejected") + figure(loaded, "dagster/partition_row_count")
     assert deployment.red() == set()
     assert failed_runs(live) == []
     assert deployment.alerts.heard == []
