@@ -89,7 +89,6 @@ class Live:
         self.workspace = home / "dagster" / "workspace.yaml"
         self.workspace.write_text(WORKSPACE % self.code_port)
         self.servers: dict[str, psutil.Popen] = {}
-        self.left: list[psutil.Process] = []
         try:
             self.start_code_server()
             self.start_daemon()
@@ -123,14 +122,13 @@ class Live:
         self.kill_daemon()
         self.start_daemon()
 
-    def kill_code_server(self, *, with_runs: bool = True) -> None:
-        """As when its container dies: with the runs in it, or without."""
+    def kill_code_server(self) -> None:
+        """As when its container dies, and the runs in it with it."""
         runs = self.run_processes()
         self._kill("code")
         for run in runs:
-            if with_runs:
-                run.kill()
-        self.left += runs
+            run.kill()
+        psutil.wait_procs(runs, 10)
 
     def restart_code_server(self) -> None:
         """Start the code server anew, after killing it and its runs where they still run."""
@@ -250,7 +248,7 @@ class Live:
 
     def stop(self) -> None:
         """End what was started, and what that started."""
-        family = [*self.left, *(child for server in self.servers.values() for child in _children(server))]
+        family = [child for server in self.servers.values() for child in _children(server)]
         for server in reversed(self.servers.values()):
             server.terminate()
         _, alive = psutil.wait_procs(self.servers.values(), 20)
@@ -258,7 +256,7 @@ class Live:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs([*alive, *family], 10)
-        self.servers, self.left = {}, []
+        self.servers = {}
 
 
 def _verdict(execution: dict[str, Any] | None) -> str:

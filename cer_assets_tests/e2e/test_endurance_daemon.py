@@ -1,4 +1,4 @@
-"""Daemons that are killed again and again while drops arrive, and runs killed under them: all comes to its end."""
+"""Daemons killed again and again while drops arrive, runs and the code server killed too: all comes to its end."""
 
 import datetime as dt
 import random
@@ -10,12 +10,12 @@ import pytest
 from cer_assets.sample import next_day_drop, write_sample
 from cer_assets_tests.conftest import copied
 from cer_assets_tests.e2e.live import Live
-from cer_assets_tests.e2e.undisturbed import differing, finished, holdings
+from cer_assets_tests.e2e.undisturbed import differing, finished, holdings, runs_of
 
 pytestmark = pytest.mark.endurance
 
 DAYS = (dt.date(2018, 1, 1), dt.date(2018, 1, 2))
-DAEMON_KILLS, RUN_KILLS = {DAYS[0]: 3, DAYS[1]: 2}, 1
+DAEMON_KILLS = {DAYS[0]: 3, DAYS[1]: 2}
 LONGEST = 25.0
 """Seconds: at most so long after the drop, or after the kill before, a daemon is killed; a day takes about that."""
 
@@ -59,7 +59,9 @@ def kill_a_run(live: Live) -> str:
     return ", ".join(under_way)
 
 
-def test_daemons_and_runs_that_are_killed_change_nothing(opened: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_daemons_runs_and_code_servers_that_are_killed_change_nothing(
+    opened: Path, undisturbed: Path, tmp_path: Path
+) -> None:
     chance, home = random.Random(5), copied(opened, tmp_path / "home")
     live = Live(home)
     try:
@@ -69,9 +71,10 @@ def test_daemons_and_runs_that_are_killed_change_nothing(opened: Path, undisturb
                 time.sleep(moment := chance.uniform(0, LONGEST))
                 live.restart_daemon()
                 print(f"{day}: daemon killed after {moment:.1f} s")  # noqa: T201  # pytest shows it of a failed test
-            for _ in range(RUN_KILLS):
-                if not live.settled():
-                    print(f"{day}: run of {kill_a_run(live)} killed")  # noqa: T201
+            if not live.settled():
+                print(f"{day}: run of {kill_a_run(live)} killed")  # noqa: T201
+            if day == DAYS[-1]:
+                live.restart_code_server()
             live.wait(
                 f"the lists of {day}",
                 lambda day=day: live.materialization("recommend/recommendations", str(day)),
@@ -80,4 +83,5 @@ def test_daemons_and_runs_that_are_killed_change_nothing(opened: Path, undisturb
             live.wait("everything to come to rest", live.settled, 900)
     finally:
         live.stop()
+    assert "FAILURE" in {ending for ending, _ in runs_of(home)}, "no run was killed"
     assert differing(holdings(home), holdings(undisturbed)) == []
