@@ -30,7 +30,7 @@ PAGES = {
     "events": ("/assets/raw/events?view=checks", ["every_file_read", "refused"]),
     "runs": ("/runs", ["customers", "load"]),
     "sensors": ("/automation", ["landing", "catch_up", "alerts", "daily"]),
-    "health": ("/overview/asset-health", ["Overview"]),
+    "timeline": ("/overview/timeline", ["Timeline", "customers", "recommendations"]),
 }
 """The pages that people open in the morning: where they are, and what they say."""
 BAD = {"raw/transactions:little_rejected", "raw/events:every_file_read", "raw/events:usual_volume"}
