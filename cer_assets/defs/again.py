@@ -5,7 +5,9 @@ Where it failed otherwise it is asked for after a long pause. Which faults pass 
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import takewhile
 
 import dagster as dg
 from dagster._core.events import RunFailureReason
@@ -81,16 +83,17 @@ def attempt(instance: dg.DagsterInstance, runs: Sequence[dg.RunRecord], now: dt.
         return f"{newest.job_name} {verdict} on these very inputs"
     failures = _failures_in_a_row(runs)
     if was_killed(instance, newest.run_id):
-        killed = f"{newest.job_name} was killed on these very inputs"
-        return failures if failures <= MOST_KILLED else f"{killed}, {failures} times in a row"
+        kills, killed = _in_a_row(runs, partial(was_killed, instance)), f"{newest.job_name} was killed"
+        return failures if kills <= MOST_KILLED else f"{killed} on these very inputs, {kills} times in a row"
     if not _passes(instance, newest.run_id):
         due = _ended(runs[0]) + ANYWAY
         failed = f"{newest.job_name} failed on these very inputs, again at {due:%H:%M} UTC"
         return failures if now >= due else failed
-    due = _ended(runs[0]) + PAUSE * 2 ** (failures - 1)
-    if failures > MOST_FAULTS or now < due:
+    faults = _in_a_row(runs, partial(_passes, instance))
+    due = _ended(runs[0]) + PAUSE * 2 ** (faults - 1)
+    if faults > MOST_FAULTS or now < due:
         return f"{newest.job_name} ended by a fault of disk or network" + (
-            f": tried {failures} times" if failures > MOST_FAULTS else f", again at {due:%H:%M} UTC"
+            f": tried {faults} times" if faults > MOST_FAULTS else f", again at {due:%H:%M} UTC"
         )
     return failures
 
@@ -98,6 +101,11 @@ def attempt(instance: dg.DagsterInstance, runs: Sequence[dg.RunRecord], now: dt.
 def _failures_in_a_row(runs: Sequence[dg.RunRecord]) -> int:
     others = (i for i, run in enumerate(runs) if run.dagster_run.status != dg.DagsterRunStatus.FAILURE)
     return next(others, len(runs))
+
+
+def _in_a_row(runs: Sequence[dg.RunRecord], ended_so: Callable[[str], bool]) -> int:
+    """How many of the newest runs ended alike; a failure of another kind among them begins the count anew."""
+    return sum(1 for _ in takewhile(lambda run: ended_so(run.dagster_run.run_id), runs))
 
 
 def was_killed(instance: dg.DagsterInstance, run_id: str) -> bool:

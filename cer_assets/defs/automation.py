@@ -49,7 +49,7 @@ newest day where only that one is ever shown.
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
@@ -63,7 +63,7 @@ from cer_assets.defs.identity.learning import MODEL, learned_from
 from cer_assets.defs.io import code_of
 from cer_assets.defs.landing import look
 from cer_assets.defs.partitions import days
-from cer_assets.defs.plan import LOAD, PASSED_OVER, Step, next_step
+from cer_assets.defs.plan import LOAD, PASSED_OVER, Step, next_of_the_others, next_step
 from cer_assets.defs.processes import UNDER_WAY, end_killed_runs
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home, daily_at, sensor_seconds, timezone
@@ -186,7 +186,7 @@ def _next(
     instance: dg.DagsterInstance,
     repository: dg.RepositoryDefinition | None,
     home: Home,
-    passing: Sequence[str] = (),
+    following: Callable[[dg.DagsterInstance, Graph, Home, Mapping[str, Sequence[dg.AssetKey]]], Step | str] = next_step,
 ) -> Step | str:
     end_killed_runs(instance)
     under_way = instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY), limit=1)
@@ -195,7 +195,7 @@ def _next(
     if repository is None:
         return "the definitions are not loaded"
     graph = repository.asset_graph
-    return next_step(instance, cast("Graph", graph), home, job_assets(graph), set(passing))
+    return following(instance, cast("Graph", graph), home, job_assets(graph))
 
 
 @dg.sensor(
@@ -212,7 +212,8 @@ def catch_up_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunRe
     for, and is not repeated. Before it stand those that were passed over.
     """
     asked, passed, said = (context.cursor or "").split(), list[str](), list[str]()
-    while not isinstance(step := _next(context.instance, context.repository_def, home, passed), str):
+    but_these = partial(next_step, passing=passed)
+    while not isinstance(step := _next(context.instance, context.repository_def, home, but_these), str):
         turn: int | str = 0
         if step.fingerprint in asked:
             runs = attempts(context.instance, [step]).get(step.fingerprint, [])
@@ -263,7 +264,7 @@ def retrain_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunReq
 )
 def daily_schedule(context: dg.ScheduleEvaluationContext, home: Home) -> dg.RunRequest | dg.SkipReason:
     """The first job that is due, though it failed on the same inputs before; the catch-up sensor goes on from there."""
-    step = _next(context.instance, context.repository_def, home)
+    step = _next(context.instance, context.repository_def, home, next_of_the_others)
     if isinstance(step, str) or step.job != "customers":
         return dg.SkipReason(step if isinstance(step, str) else f"{step.job} is due, people and value are not")
     return request(step, f"{context.scheduled_execution_time:%Y-%m-%d}")

@@ -45,8 +45,10 @@ def look(instance: dg.DagsterInstance, home: Home, cursor: str | None) -> Look:
     """Ask for a bounded number of loads, read for a bounded time; what is left is asked for the next time."""
     now, until = dt.datetime.now(dt.UTC), time.monotonic() + READING_SECONDS
     watch, there, steps = Watch(cursor), landed(home), list[Step]()
+    unseen = feeds().keys() - there.keys()
     for name, feed in ((name, feeds()[name]) for name in there):
         moving = {drop.day for drop in watch.unsettled(feed, there[name], now.timestamp())}
+        unseen |= {name} if moving else set()
         settled = [drop for drop in there[name] if drop.day not in moving]
         steps += load_steps(home, feed, not_entered(home, feed, settled, until), there[name], moving)
     runs = attempts(instance, steps)
@@ -63,7 +65,9 @@ def look(instance: dg.DagsterInstance, home: Home, cursor: str | None) -> Look:
     said = [f"{step.why}; {turn}" for step, turn in turns if isinstance(turn, str)]
     said += [f"{name} goes on growing" for name in growing(watch.now, feeds(), now.timestamp())]
     said += [f"landing zone: {what}" for what in strays_told(home, there).values()]
-    failed = _failed(steps, runs, not_loaded(cursor))
+    before = not_loaded(cursor)
+    # Of what is being written, or may not be listed, nobody knows better.
+    failed = {name: before[name] for name in unseen & before.keys()} | _failed(steps, runs, before)
     return Look(asked, said, json.dumps(json.loads(watch.cursor) | {NOT_LOADED: failed}))
 
 

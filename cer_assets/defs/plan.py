@@ -7,7 +7,7 @@ import datetime as dt
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import cast
@@ -19,7 +19,7 @@ from cer_assets.defs.arrivals import Fingerprints
 from cer_assets.defs.io import INPUTS
 from cer_assets.defs.partitions import days
 from cer_assets.defs.provenance import CODE_VERSION, Graph, Records, input_states, stands_on, tag
-from cer_assets.defs.resources import LEDGER, Home, feeds
+from cer_assets.defs.resources import Home, feeds
 from cer_assets.feeds import Drop, Feed, list_drops, unknown_names, unreadable_names
 from cer_assets.feeds.landing import GRAMMAR
 from cer_assets.lake import stretches
@@ -307,7 +307,7 @@ def next_step(
     graph: Graph,
     home: Home,
     jobs: Mapping[str, Sequence[AssetKey]],
-    passing: AbstractSet[str] = frozenset(),
+    passing: Collection[str] = (),
 ) -> Step | str:
     """The next run that brings what lies downstream of the drops up to date, or a sentence why there is none.
 
@@ -324,7 +324,10 @@ def next_step(
     records = Records(instance, graph.toposorted_asset_keys)
 
     def never_came(key: AssetKey) -> bool:
-        return key.path[0] == "raw" and records.latest(key, None) is None
+        if key.path[0] != "raw" or records.latest(key, None) is not None:
+            return False
+        # A load that was killed between the two has written rows that nothing was recorded of.
+        return records.version(home, ".".join(key.path)) is None
 
     # A feed that never brought anything reads as empty: what became of its first load holds nothing back.
     answers = [(check, passed) for check, passed in _blocking(instance, graph) if not never_came(check.asset_key)]
@@ -350,6 +353,16 @@ def next_step(
     return f"everything stands on {day}"
 
 
+def next_of_the_others(
+    instance: DagsterInstance, graph: Graph, home: Home, jobs: Mapping[str, Sequence[AssetKey]]
+) -> Step | str:
+    """As `next_step`, but for the jobs without which the others go on."""
+    passing = set[str]()
+    while isinstance(step := next_step(instance, graph, home, jobs, passing), Step) and step.job in PASSED_OVER:
+        passing.add(step.fingerprint)
+    return step
+
+
 def _step(records: Records, graph: Graph, home: Home, job: str, assets: tuple[AssetKey, ...], day: dt.date) -> Step:
     """A run over some assets of one job: as of the day, or over all partitions of another grid."""
     grids = [grid for key in assets if (grid := graph.get(key).partitions_def) is not None]
@@ -372,7 +385,8 @@ def _load_again(records: Records, home: Home, unanswered: set[AssetKey]) -> Iter
         if entry is not None and day is not None:
             why, by_day = f"{feed.feed}: a load ended before its checks", feed.partitions == "daily"
             # Not the run that left it so: each load that was to mend it and failed would be another step.
-            states = str([records.version(home, table) for table in (f"raw.{feed.feed}", LEDGER)])
+            entered = sorted(home.ledger(feed.feed).select("file", "fingerprint", "layout").iter_rows())
+            states = json.dumps([records.version(home, f"raw.{feed.feed}"), entered])
             yield Step(LOAD, (key,), str(day), str(day), why, states, entry.run_id, of_deliveries=not by_day)
 
 

@@ -16,6 +16,7 @@ from cer_assets.defs.identity.checks import guards
 from cer_assets.defs.plan import due_loads
 from cer_assets.defs.resources import Home
 from cer_assets.defs.wiring import resources
+from cer_assets.erasure.suppression import CUSTOMER, RECORD, Keyed, key_mark
 from cer_assets.identity import train
 from cer_assets.lake import Lake, Published, content_hash
 from cer_assets_tests.conftest import copied, environment
@@ -230,6 +231,38 @@ def test_of_a_run_killed_before_its_links_are_recorded_nothing_is_left_once_its_
 ) -> None:
     home = killed(table, written)
     first_delivery(home)
+    assert resolve(home, instance)
+    assert contents(home) == undisturbed[0]
+
+
+def test_whom_an_erasure_took_out_of_the_links_the_next_run_names_in_no_ledger(
+    small_home: Path, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(root=str(copied(small_home, tmp_path / "home")))
+    assert resolve(home, instance)
+    links, key = home.read("identity.links"), Keyed.with_key("k" * 40)
+    customer = links["customer_id"].sort()[0]
+    theirs = links.filter(pl.col("customer_id") == customer)["record_id"]
+    asked, sources = pl.Series(["request"] * len(theirs)), theirs.str.split(":").list.first()
+    listed = [key_mark(key), key.listed(RECORD, asked, theirs, sources)]
+    listed.append(key.listed(CUSTOMER, pl.Series(["request"]), pl.Series([customer])))
+    monkeypatch.setenv("CER_SUPPRESSION_KEY", "k" * 40)
+    home.lake.publish("erasure.suppressed", pl.concat(listed))
+    ledger = home.read("identity.history").filter(pl.col("customer_id") != customer)
+    home.lake.publish("identity.history", ledger)
+    home.lake.publish("identity.links", links.filter(pl.col("customer_id") != customer))
+    publish_people(home, home.read("identity.records").filter(~pl.col("record_id").is_in(theirs.implode())))
+    assert resolve(home, instance)
+    named = pl.any_horizontal(pl.col("customer_id", "from", "to").eq_missing(customer))
+    assert home.read("identity.history").filter(named).is_empty()
+
+
+def test_links_that_somebody_reported_by_hand_are_resolved_again(
+    undisturbed: list[dict[str, str]], small_home: Path, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    home = Home(root=str(copied(small_home, tmp_path / "home")))
+    assert resolve(home, instance)
+    instance.report_runless_asset_event(dg.AssetMaterialization(["identity", "links"]))
     assert resolve(home, instance)
     assert contents(home) == undisturbed[0]
 

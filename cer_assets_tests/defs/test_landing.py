@@ -296,6 +296,17 @@ def test_a_load_that_failed_is_asked_for_again_after_six_hours_and_not_before(
     assert again.attempt(instance, runs, due) == 1
 
 
+def test_failures_of_another_kind_do_not_count_among_the_kills_of_a_step(
+    empty_home: Home, instance: dg.DagsterInstance
+) -> None:
+    drop(empty_home, f"{DAYS[0]}.csv")
+    (step,) = due_loads(empty_home)
+    for ends in (*[fails(wrong)] * again.MOST_KILLED, killed):
+        ends(instance, again.tags_of(step))
+    runs = again.attempts(instance, [step])[step.fingerprint]
+    assert again.attempt(instance, runs, dt.datetime.now(dt.UTC)) == again.MOST_KILLED + 1
+
+
 def test_while_a_load_of_a_feed_is_under_way_no_other_of_it_is_asked_for_but_those_of_others_are(
     empty_home: Home, instance: dg.DagsterInstance
 ) -> None:

@@ -1,5 +1,6 @@
 """A file that cannot be read is told, and takes no other with it."""
 
+import gzip
 import shutil
 from pathlib import Path
 
@@ -120,6 +121,16 @@ def test_a_file_archived_after_its_load_keeps_its_rows_until_its_name_comes_agai
     drop(shop, BAD, f"{HEADER}\n")
     assert all(load(project, shop, first=BAD[:10]).values())
     assert held(shop) == ["b2017-01-01", "late"]
+
+
+def test_a_file_that_was_packed_where_it_lies_is_the_same_file(project: dg.Definitions, shop: Home) -> None:
+    loaded(shop)
+    file = shop.landing / "transactions" / BAD
+    file.with_name(f"{BAD}.gz").write_bytes(gzip.compress(file.read_bytes()))
+    file.unlink()
+    assert all(load(project, shop, first=BAD[:10]).values())
+    assert held(shop) == ["b2017-01-01", "b2017-01-02"]
+    assert shop.ledger("transactions")["file"].sort().to_list() == [GOOD, f"{BAD}.gz"]
 
 
 def test_rows_of_an_archived_file_from_before_a_column_was_known_are_kept_without_it(

@@ -3,7 +3,7 @@
 | what is there                             | what is due          | not before                                   |
 |-------------------------------------------|----------------------|----------------------------------------------|
 | a request, or a row kept out of a load    | `erasure/suppressed` | links stand on the newest drops, or are held |
-| receipts under way, nothing of the above  | `erasure/receipts`   | everything else stands                       |
+| receipts under way, nothing of the above  | `erasure/receipts`   | all but loads and past days stands           |
 """
 
 import datetime as dt
@@ -17,7 +17,7 @@ from cer_assets.defs.again import attempt, attempts, request
 from cer_assets.defs.automation import job_assets
 from cer_assets.defs.erasure.listed import KEPT, LIST, REQUESTS, kept_out_of, key, receipts, requests
 from cer_assets.defs.faults import RETRIES
-from cer_assets.defs.plan import Step, next_step
+from cer_assets.defs.plan import Step, next_of_the_others
 from cer_assets.defs.processes import UNDER_WAY, end_killed_runs
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import LEDGER, Home, sensor_seconds
@@ -48,14 +48,14 @@ def erasure_step(
     """
     waiting, kept_out = requests(home).height, kept_out_of(home).height
     if waiting or kept_out:
-        following = next_step(instance, graph, home, jobs) if waiting else ""
+        following = next_of_the_others(instance, graph, home, jobs) if waiting else ""
         if isinstance(following, Step) and LINKS in following.assets:
             return None
         why = f"{waiting} requests to be forgotten, {kept_out} files with rows that were kept out"
         return Step(JOB, (SUPPRESSED,), why=why, states=_states(home))
     if not receipts(home)["done_at"].null_count():
         return None
-    following = next_step(instance, graph, home, jobs)
+    following = next_of_the_others(instance, graph, home, jobs)
     if isinstance(following, Step) or following.startswith("held back"):
         return None
     return Step(JOB, (RECEIPTS,), why="everything stands without who was erased", states=_states(home))

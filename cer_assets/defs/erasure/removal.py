@@ -14,7 +14,7 @@ import polars as pl
 
 from cer_assets.defs.erasure.listed import KEPT, LIST, REQUESTS, keyed, receipts, requests, suppression
 from cer_assets.defs.plan import not_entered
-from cer_assets.defs.raw.component import DELIVERED_ON, enter
+from cer_assets.defs.raw.component import DELIVERED_ON, enter, with_files_gone
 from cer_assets.defs.resources import LEDGER, Home, drop_bytes, feeds, timezone
 from cer_assets.erasure import (
     CannotLookInto,
@@ -35,7 +35,7 @@ from cer_assets.erasure.receipts import FILE, MODEL, NOT_READ, SAME, TABLE, WRIT
 from cer_assets.erasure.stores import clear, forget_truth, stored_versions, unlearn
 from cer_assets.erasure.suppression import RECORD
 from cer_assets.erasure.traces import counted, engine, held_by_file, naming, remove, tables_of_people
-from cer_assets.feeds import Delivery, Drop, Feed, list_drops, read_drops, write
+from cer_assets.feeds import Drop, Feed, list_drops, read_drops, write
 
 REJECTS = "_rejects"
 _COUNTS = {"": "accepted", REJECTS: "rejected"}
@@ -249,7 +249,7 @@ def _load_again(
     drops = [own[d.name].staged if d.name in own else d for d in there if d.day in set(days)]
     if drops:
         read = kept_out(feed, read_drops(feed, drops, timezone(), drop_bytes()), of)
-        delivery = _with_files_gone(home, feed, read, days)
+        delivery = with_files_gone(home, feed, read, days)
         raw = {f"raw.{feed.feed}": delivery.accepted, f"raw.{feed.feed}{REJECTS}": delivery.rejects}
         for table, frame in raw.items():
             home.lake.publish(table, frame, partition_by=DELIVERED_ON, keys=days)
@@ -258,29 +258,6 @@ def _load_again(
     for each in rewritten:
         if now.get(each.drop.name) == each.drop.mark:
             write(each.drop.path, each.staged.path.read_bytes())
-
-
-def _with_files_gone(home: Home, feed: Feed, read: Delivery, days: Sequence[dt.date]) -> Delivery:
-    """What days hold of files that lie in the landing zone no more stays beside what was read.
-
-    Whom these files name goes with the rows of all other tables: the ledger is settled there.
-    """
-    ledger = home.ledger(feed.feed).filter(pl.col(DELIVERED_ON).is_in(list(days)), pl.col("refused").is_null())
-    gone = ledger.join(read.files, on=[DELIVERED_ON, "file"], how="anti")
-    if gone.is_empty():
-        return read
-
-    def held(table: str, like: pl.DataFrame) -> pl.DataFrame:
-        rows = home.lake.scan(table).filter(pl.col(DELIVERED_ON).is_in(list(days)))
-        kept = rows.join(gone.lazy().select(DELIVERED_ON, "file"), on=[DELIVERED_ON, "file"], how="semi")
-        return pl.concat([like, kept.select(like.columns).collect()])
-
-    return replace(
-        read,
-        accepted=held(f"raw.{feed.feed}", read.accepted),
-        rejects=held(f"raw.{feed.feed}{REJECTS}", read.rejects),
-        files=pl.concat([read.files, gone.select(read.files.columns)]),
-    )
 
 
 def _strays(home: Home, of: Suppression, figures: dict[str, int]) -> None:

@@ -8,6 +8,7 @@ import dagster as dg
 import duckdb
 import polars as pl
 
+from cer_assets.defs.erasure.listed import suppression
 from cer_assets.defs.identity.index_file import former_index, keep_index
 from cer_assets.defs.identity.learning import identity_constraints, identity_model, identity_questions, labels
 from cer_assets.defs.io import TABLE_VERSION, picture, python_table, read, sql_asset, sql_assets_of, table, table_spec
@@ -193,7 +194,10 @@ def _former(context: dg.AssetExecutionContext, home: Home) -> _Former:
         return _Former(None, None, -1)
     told = _versions_of_last_run(context.instance)
     if told.keys() >= {"links", "edges"} and all(home.lake.holds(f"identity.{name}", told[name]) for name in told):
-        links, edges = (home.lake.scan(f"identity.{name}", told[name]).collect() for name in ("links", "edges"))
+        of = suppression(home)
+        former = (home.lake.scan(f"identity.{name}", told[name]).collect() for name in ("links", "edges"))
+        # An erasure since took somebody out of the tables, but not out of these versions of them.
+        links, edges = (frame.filter(of.of_rows(frame).is_null()) for frame in former)
         return _Former(links, edges, told["links"])
     context.log.warning("it is not known which edges the links came from: everything is resolved again")
     return _Former(home.read("identity.links").with_columns(fingerprint=pl.lit("")), None, now)
@@ -205,13 +209,12 @@ def _versions_of_last_run(instance: dg.DagsterInstance) -> dict[str, int]:
     if (last := latest(instance, links, None)) is None:
         return {}
     found = instance.get_records_for_run(last.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
-    entries = [record.event_log_entry for record in found]
+    told = [one for record in found if (one := record.event_log_entry.asset_materialization)]
     return {
-        entry.asset_materialization.asset_key.path[-1]: cast(
-            "int", entry.asset_materialization.metadata[TABLE_VERSION].value
-        )
-        for entry in entries
-        if entry.asset_materialization and entry.asset_materialization.asset_key in (links, edges)
+        one.asset_key.path[-1]: cast("int", one.metadata[TABLE_VERSION].value)
+        for one in told
+        # One that somebody entered by hand in the UI has no version.
+        if one.asset_key in (links, edges) and TABLE_VERSION in one.metadata
     }
 
 

@@ -81,7 +81,7 @@ def feed_assets(feed: Feed) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         drops, wanted = _drops(home, feed, asked, context.run.tags)
         context.log.info(f"{feed.feed}: reading {len(drops)} files, {sum(d.bytes for d in drops) / 1e6:,.1f} MB")
         delivery = kept_out(feed, read_drops(feed, drops, timezone(), drop_bytes()), suppression(home))
-        delivery = _with_files_gone(home, feed, delivery, wanted)
+        delivery = with_files_gone(home, feed, delivery, wanted)
         for fault in delivery.refused:
             context.log.error(f"refused: {fault}")
         _keep_rejects(context, home, feed, delivery, wanted)
@@ -151,13 +151,15 @@ def _drops(
     return drops, list(wanted)
 
 
-def _with_files_gone(home: Home, feed: Feed, delivery: Delivery, wanted: Sequence[dt.date]) -> Delivery:
+def with_files_gone(home: Home, feed: Feed, delivery: Delivery, wanted: Sequence[dt.date]) -> Delivery:
     """What days hold of files that lie there no more stays beside what was read; refused ones leave the ledger.
 
-    A file that was archived is not taken back; who means that drops it again under its name, without rows.
+    A file that was archived is not taken back; who means that drops it again under its name, without rows. One that
+    lies there in another format, packed since or delivered anew, is the same file.
     """
     ledger = home.ledger(feed.feed).filter(pl.col(DELIVERED_ON).is_in(list(wanted)), pl.col("refused").is_null())
-    gone = ledger.join(delivery.files, on=[DELIVERED_ON, "file"], how="anti")
+    same = pl.col("file").str.replace(r"\.(csv\.gz|csv|parquet|ndjson)$", "")
+    gone = ledger.filter(~same.is_in(delivery.files.select(same).to_series().implode()))
     if gone.is_empty():
         return delivery
 
