@@ -52,6 +52,7 @@ def killed_at(home: Path, table: str) -> None:
     run.wait()
 
 
+@pytest.mark.endurance
 def test_a_run_killed_twice_and_started_again_gives_the_tables_of_an_undisturbed_one(
     finished_home: Path, only_drops: Path
 ) -> None:
