@@ -113,7 +113,7 @@ def stray_files(home: Home, there: Mapping[str, Sequence[Drop]] | None = None) -
     (first, last), known = _grid(), sorted(there)
     return [
         *(f"{name}/: its folder may not be listed" for name in sorted(feeds().keys() - there.keys())),
-        *(f"{name}: no feed has this name" for name in unknown_names(home.landing, feeds())),
+        *(f"{name}: no feed has this name" for name in _unknown_names(home)),
         *(f"{feed}/{name}: {GRAMMAR}" for feed in known for name in unreadable_names(home.landing, feed)),
         *(
             f"{feed}/{drop.name}: the daily grid runs from {first} to {last}"
@@ -122,6 +122,14 @@ def stray_files(home: Home, there: Mapping[str, Sequence[Drop]] | None = None) -
             if not first <= drop.day <= last
         ),
     ]
+
+
+def _unknown_names(home: Home) -> list[str]:
+    """Names that are no feed's; a store may let the folders of feeds be listed and not where they lie."""
+    try:
+        return unknown_names(home.landing, feeds())
+    except PermissionError:
+        return []
 
 
 def strays_told(home: Home, there: Mapping[str, Sequence[Drop]] | None = None) -> dict[str, str]:

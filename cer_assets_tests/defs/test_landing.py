@@ -343,6 +343,23 @@ def test_a_folder_that_may_not_be_listed_stops_its_own_feed_alone_and_is_named(
     assert said.endswith("/consents")
 
 
+def test_a_landing_zone_whose_feeds_alone_may_be_listed_is_loaded(
+    empty_home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(empty_home, f"{DAYS[0]}.csv")
+    scandir = os.scandir
+
+    def refusing(path: str | os.PathLike[str] = ".") -> object:
+        if Path(path) == empty_home.landing:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    result = tick(empty_home, instance)
+    assert len(result.requests) == 1
+    assert result.said == []
+
+
 def test_a_tick_reads_no_file_that_it_need_not_and_stops_in_time(
     empty_home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
