@@ -6,7 +6,6 @@ Where it failed otherwise it is asked for after a long pause. Which faults pass 
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from itertools import takewhile
 
 import dagster as dg
@@ -65,6 +64,11 @@ def attempts(instance: dg.DagsterInstance, steps: Iterable[Step]) -> Mapping[str
     return found
 
 
+def turn_of(instance: dg.DagsterInstance, step: Step) -> int | str:
+    """Which attempt of a step is due now, from 0, or a sentence why none is."""
+    return attempt(instance, attempts(instance, [step]).get(step.fingerprint, []), dt.datetime.now(dt.UTC))
+
+
 def attempt(instance: dg.DagsterInstance, runs: Sequence[dg.RunRecord], now: dt.datetime) -> int | str:
     """Which attempt of a step is due, from 0, or a sentence why none is.
 
@@ -81,15 +85,16 @@ def attempt(instance: dg.DagsterInstance, runs: Sequence[dg.RunRecord], now: dt.
     if newest.status != dg.DagsterRunStatus.FAILURE:
         verdict = "was cancelled" if newest.status == dg.DagsterRunStatus.CANCELED else "ran"
         return f"{newest.job_name} {verdict} on these very inputs"
-    failures = _failures_in_a_row(runs)
+    failures = _in_a_row(runs, lambda run: run.dagster_run.status == dg.DagsterRunStatus.FAILURE)
     if was_killed(instance, newest.run_id):
-        kills, killed = _in_a_row(runs, partial(was_killed, instance)), f"{newest.job_name} was killed"
-        return failures if kills <= MOST_KILLED else f"{killed} on these very inputs, {kills} times in a row"
+        kills = _in_a_row(runs, lambda run: was_killed(instance, run.dagster_run.run_id))
+        killed = f"{newest.job_name} was killed on these very inputs, {kills} times in a row"
+        return failures if kills <= MOST_KILLED else killed
     if not _passes(instance, newest.run_id):
         due = _ended(runs[0]) + ANYWAY
         failed = f"{newest.job_name} failed on these very inputs, again at {due:%H:%M} UTC"
         return failures if now >= due else failed
-    faults = _in_a_row(runs, partial(_passes, instance))
+    faults = _in_a_row(runs, lambda run: _passes(instance, run.dagster_run.run_id))
     due = _ended(runs[0]) + PAUSE * 2 ** (faults - 1)
     if faults > MOST_FAULTS or now < due:
         return f"{newest.job_name} ended by a fault of disk or network" + (
@@ -98,14 +103,9 @@ def attempt(instance: dg.DagsterInstance, runs: Sequence[dg.RunRecord], now: dt.
     return failures
 
 
-def _failures_in_a_row(runs: Sequence[dg.RunRecord]) -> int:
-    others = (i for i, run in enumerate(runs) if run.dagster_run.status != dg.DagsterRunStatus.FAILURE)
-    return next(others, len(runs))
-
-
-def _in_a_row(runs: Sequence[dg.RunRecord], ended_so: Callable[[str], bool]) -> int:
-    """How many of the newest runs ended alike; a failure of another kind among them begins the count anew."""
-    return sum(1 for _ in takewhile(lambda run: ended_so(run.dagster_run.run_id), runs))
+def _in_a_row(runs: Sequence[dg.RunRecord], ended_so: Callable[[dg.RunRecord], bool]) -> int:
+    """How many of the newest runs ended alike; one that ended otherwise begins the count anew."""
+    return sum(1 for _ in takewhile(ended_so, runs))
 
 
 def was_killed(instance: dg.DagsterInstance, run_id: str) -> bool:

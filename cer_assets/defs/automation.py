@@ -49,7 +49,7 @@ newest day where only that one is ever shown.
 """
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import cast
 
@@ -57,13 +57,13 @@ import dagster as dg
 from dagster import AssetKey
 from dagster_shared.record import replace
 
-from cer_assets.defs.again import attempt, attempts, request
+from cer_assets.defs.again import request, turn_of
 from cer_assets.defs.faults import RETRIES
 from cer_assets.defs.identity.learning import MODEL, learned_from
 from cer_assets.defs.io import code_of
 from cer_assets.defs.landing import look
 from cer_assets.defs.partitions import days
-from cer_assets.defs.plan import LOAD, PASSED_OVER, Step, next_of_the_others, next_step
+from cer_assets.defs.plan import LOAD, Step, due_steps, of_the_others
 from cer_assets.defs.processes import UNDER_WAY, end_killed_runs
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home, daily_at, sensor_seconds, timezone
@@ -182,20 +182,17 @@ def landing_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.Sensor
     )
 
 
-def _next(
-    instance: dg.DagsterInstance,
-    repository: dg.RepositoryDefinition | None,
-    home: Home,
-    following: Callable[[dg.DagsterInstance, Graph, Home, Mapping[str, Sequence[dg.AssetKey]]], Step | str] = next_step,
-) -> Step | str:
+def _due(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition | None, home: Home) -> Iterator[Step | str]:
+    """What may be started now, as `due_steps` says it, and nothing beside another run."""
     end_killed_runs(instance)
     under_way = instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY), limit=1)
     if under_way:
-        return f"{under_way[0].job_name} is running"
-    if repository is None:
-        return "the definitions are not loaded"
-    graph = repository.asset_graph
-    return following(instance, cast("Graph", graph), home, job_assets(graph))
+        yield f"{under_way[0].job_name} is running"
+    elif repository is None:
+        yield "the definitions are not loaded"
+    else:
+        graph = repository.asset_graph
+        yield from due_steps(instance, cast("Graph", graph), home, job_assets(graph))
 
 
 @dg.sensor(
@@ -212,20 +209,17 @@ def catch_up_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunRe
     for, and is not repeated. Before it stand those that were passed over.
     """
     asked, passed, said = (context.cursor or "").split(), list[str](), list[str]()
-    but_these = partial(next_step, passing=passed)
-    while not isinstance(step := _next(context.instance, context.repository_def, home, but_these), str):
-        turn: int | str = 0
-        if step.fingerprint in asked:
-            runs = attempts(context.instance, [step]).get(step.fingerprint, [])
-            turn = attempt(context.instance, runs, dt.datetime.now(dt.UTC))
-        if not isinstance(turn, str):
+    for step in _due(context.instance, context.repository_def, home):
+        if isinstance(step, str):
+            said.append(step)
+            continue
+        turn = turn_of(context.instance, step) if step.fingerprint in asked else 0
+        if isinstance(turn, int):
             context.update_cursor(" ".join([*passed, step.fingerprint]))
             return request(step, turn)
         said.append(f"{turn}; {step.why} all the same")
-        if step.job not in PASSED_OVER:
-            return dg.SkipReason("; ".join(said))
         passed.append(step.fingerprint)
-    return dg.SkipReason("; ".join([*said, step]))
+    return dg.SkipReason("; ".join(said))
 
 
 @dg.sensor(
@@ -249,8 +243,7 @@ def retrain_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunReq
     context.log.info(why)
     states = f"labels {home.lake.version('identity.labels')}, code {code_of('identity')}"
     step = Step("training", (MODEL,), why=why, states=states)
-    runs = attempts(context.instance, [step]).get(step.fingerprint, [])
-    turn = attempt(context.instance, runs, dt.datetime.now(dt.UTC))
+    turn = turn_of(context.instance, step)
     return dg.SkipReason(turn) if isinstance(turn, str) else request(step, turn)
 
 
@@ -264,7 +257,7 @@ def retrain_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunReq
 )
 def daily_schedule(context: dg.ScheduleEvaluationContext, home: Home) -> dg.RunRequest | dg.SkipReason:
     """The first job that is due, though it failed on the same inputs before; the catch-up sensor goes on from there."""
-    step = _next(context.instance, context.repository_def, home, next_of_the_others)
+    step = next(of_the_others(_due(context.instance, context.repository_def, home)))
     if isinstance(step, str) or step.job != "customers":
         return dg.SkipReason(step if isinstance(step, str) else f"{step.job} is due, people and value are not")
     return request(step, f"{context.scheduled_execution_time:%Y-%m-%d}")

@@ -7,7 +7,7 @@ import datetime as dt
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import cast
@@ -271,12 +271,12 @@ def newest_day(home: Home) -> dt.date | None:
     return cast("dt.date | None", files["delivered_on"].max())
 
 
-def held_back(instance: DagsterInstance, graph: Graph) -> dict[AssetKey, list[str]]:
+def held_back(instance: DagsterInstance, graph: Graph, home: Home) -> dict[AssetKey, list[str]]:
     """Assets that stand on one whose blocking check did not pass when it was last asked for, and which check that is.
 
     A check that was planned and never answered, since its run was killed or the check itself failed, has not passed.
     """
-    return _held(graph, _blocking(instance, graph))
+    return _held(graph, _blocking(instance, graph, home, Records(instance, graph.toposorted_asset_keys)))
 
 
 def _held(graph: Graph, answers: Sequence[tuple[AssetCheckKey, bool | None]]) -> dict[AssetKey, list[str]]:
@@ -288,15 +288,28 @@ def _held(graph: Graph, answers: Sequence[tuple[AssetCheckKey, bool | None]]) ->
     return held
 
 
-def _blocking(instance: DagsterInstance, graph: Graph) -> list[tuple[AssetCheckKey, bool | None]]:
-    """Each blocking check that was ever asked for, and whether it passed; None where it never answered."""
+def _blocking(
+    instance: DagsterInstance, graph: Graph, home: Home, records: Records
+) -> list[tuple[AssetCheckKey, bool | None]]:
+    """Each blocking check that was ever asked for, and whether it passed; None where it never answered.
+
+    A feed that never brought anything reads as empty: what became of its first load holds nothing back.
+    """
     wanted = [key for key in graph.asset_check_keys if graph.get(key).blocking]
     newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(wanted)
     answers: list[tuple[AssetCheckKey, bool | None]] = []
     for check, record in sorted(newest.items(), key=lambda item: str(item[0])):
-        evaluation = record.event.asset_check_evaluation if record.event else None
-        answers.append((check, None if evaluation is None else evaluation.passed))
+        if not _never_came(records, home, check.asset_key):
+            evaluation = record.event.asset_check_evaluation if record.event else None
+            answers.append((check, None if evaluation is None else evaluation.passed))
     return answers
+
+
+def _never_came(records: Records, home: Home, key: AssetKey) -> bool:
+    if key.path[0] != "raw" or records.latest(key, None) is not None:
+        return False
+    # A load that was killed between the two has written rows that nothing was recorded of.
+    return records.version(home, ".".join(key.path)) is None
 
 
 def standing_on(graph: Graph, root: AssetKey) -> set[AssetKey]:
@@ -311,64 +324,63 @@ def standing_on(graph: Graph, root: AssetKey) -> set[AssetKey]:
 
 
 def next_step(
-    instance: DagsterInstance,
-    graph: Graph,
-    home: Home,
-    jobs: Mapping[str, Sequence[AssetKey]],
-    passing: Collection[str] = (),
+    instance: DagsterInstance, graph: Graph, home: Home, jobs: Mapping[str, Sequence[AssetKey]]
 ) -> Step | str:
     """The next run that brings what lies downstream of the drops up to date, or a sentence why there is none.
 
-    Args:
-        instance: where materializations and check evaluations are recorded.
-        graph: the assets.
-        home: the lake.
-        jobs: the assets of each job, in the order in which jobs follow each other.
-        passing: fingerprints of steps that cannot be taken now; those of `PASSED_OVER` then hold up nothing else.
+    The arguments are those of `due_steps`.
     """
-    day = newest_day(home)
-    if day is None:
-        return "no purchases were loaded yet"
-    records = Records(instance, graph.toposorted_asset_keys)
-
-    def never_came(key: AssetKey) -> bool:
-        if key.path[0] != "raw" or records.latest(key, None) is not None:
-            return False
-        # A load that was killed between the two has written rows that nothing was recorded of.
-        return records.version(home, ".".join(key.path)) is None
-
-    # A feed that never brought anything reads as empty: what became of its first load holds nothing back.
-    answers = [(check, passed) for check, passed in _blocking(instance, graph) if not never_came(check.asset_key)]
-    held = _held(graph, answers)
-    # What a run left without the answer of a blocking check is due again, and its checks with it.
-    unanswered = {check.asset_key for check, passed in answers if passed is None}
-    for again in _load_again(records, home, unanswered):
-        if again.fingerprint not in passing:
-            return again
-    waiting: list[str] = []
-    for job, wanted in jobs.items():
-        if job == HISTORY_JOB:
-            if (step := _history(records, graph, home, wanted, held)) and step.fingerprint not in passing:
-                return step
-            continue
-        due = _due(records, graph, home, wanted, day, unanswered)
-        waiting += [f"{key.to_user_string()} waits for {', '.join(held[key])}" for key in due if key in held]
-        free = tuple(key for key in due if key not in held)
-        if free:
-            return _step(records, graph, home, job, free, day)
-    if waiting:
-        return f"held back by a blocking check: {'; '.join(waiting[:3])}"
-    return f"everything stands on {day}"
+    return next(due_steps(instance, graph, home, jobs))
 
 
 def next_of_the_others(
     instance: DagsterInstance, graph: Graph, home: Home, jobs: Mapping[str, Sequence[AssetKey]]
 ) -> Step | str:
     """As `next_step`, but for the jobs without which the others go on."""
-    passing = set[str]()
-    while isinstance(step := next_step(instance, graph, home, jobs, passing), Step) and step.job in PASSED_OVER:
-        passing.add(step.fingerprint)
-    return step
+    return next(of_the_others(due_steps(instance, graph, home, jobs)))
+
+
+def of_the_others(steps: Iterator[Step | str]) -> Iterator[Step | str]:
+    """Of steps those of jobs that the others wait for, and the sentence at the end."""
+    return (step for step in steps if isinstance(step, str) or step.job not in PASSED_OVER)
+
+
+def due_steps(
+    instance: DagsterInstance, graph: Graph, home: Home, jobs: Mapping[str, Sequence[AssetKey]]
+) -> Iterator[Step | str]:
+    """The runs of which any may be next, each for when those before it cannot be taken.
+
+    Only those of `PASSED_OVER` have others after them. Where nothing else is due a sentence that says why is the last.
+
+    Args:
+        instance: where materializations and check evaluations are recorded.
+        graph: the assets.
+        home: the lake.
+        jobs: the assets of each job, in the order in which jobs follow each other.
+    """
+    day = newest_day(home)
+    if day is None:
+        yield "no purchases were loaded yet"
+        return
+    records = Records(instance, graph.toposorted_asset_keys)
+    answers = _blocking(instance, graph, home, records)
+    held = _held(graph, answers)
+    # What a run left without the answer of a blocking check is due again, and its checks with it.
+    unanswered = {check.asset_key for check, passed in answers if passed is None}
+    yield from _load_again(records, home, unanswered)
+    waiting: list[str] = []
+    for job, wanted in jobs.items():
+        if job == HISTORY_JOB:
+            if step := _history(records, graph, home, wanted, held):
+                yield step
+            continue
+        due = _due(records, graph, home, wanted, day, unanswered)
+        waiting += [f"{key.to_user_string()} waits for {', '.join(held[key])}" for key in due if key in held]
+        free = tuple(key for key in due if key not in held)
+        if free:
+            yield _step(records, graph, home, job, free, day)
+            return
+    yield f"held back by a blocking check: {'; '.join(waiting[:3])}" if waiting else f"everything stands on {day}"
 
 
 def _step(records: Records, graph: Graph, home: Home, job: str, assets: tuple[AssetKey, ...], day: dt.date) -> Step:

@@ -24,7 +24,7 @@ from cer_assets.defs.automation import job_assets
 from cer_assets.defs.discretion import discreet, hint
 from cer_assets.defs.erasure.automation import JOB as ERASURE
 from cer_assets.defs.erasure.automation import erasure_step
-from cer_assets.defs.plan import PASSED_OVER, Step, due_loads, next_step, strays_told
+from cer_assets.defs.plan import PASSED_OVER, Step, due_loads, due_steps, next_step, strays_told
 from cer_assets.defs.processes import UNDER_WAY, Process, end_killed_runs
 from cer_assets.defs.provenance import Graph, latest
 from cer_assets.defs.resources import Home
@@ -160,28 +160,35 @@ def _due(home: Home, instance: dg.DagsterInstance, graph: Graph) -> Iterator[Ste
     Who asked to be forgotten is once links stand; what stood on their rows is computed a second time.
     """
     yield from due_loads(home)
-    jobs, done, passing, forgetting = job_assets(graph), set[Step](), set[str](), set[Step]()
-    while isinstance(
-        step := _forgets(home, instance, graph, forgetting) or next_step(instance, graph, home, jobs, passing), Step
-    ):
-        what = replace(step, states="", runs="")
-        if what in done and step.job in PASSED_OVER:
-            passing.add(step.fingerprint)
-            continue
-        if what in done:
+    jobs, done, forgetting = job_assets(graph), set[Step](), set[Step]()
+
+    def untried() -> Step | str:
+        return next(
+            step
+            for step in due_steps(instance, graph, home, jobs)
+            if isinstance(step, str) or step.job not in PASSED_OVER or _bare(step) not in done
+        )
+
+    while isinstance(step := _forgets(home, instance, graph, forgetting) or untried(), Step):
+        if _bare(step) in done:
             return
         if step.job == ERASURE:
             done.clear()
-            forgetting.add(what)
+            forgetting.add(_bare(step))
         else:
-            done.add(what)
+            done.add(_bare(step))
         yield step
+
+
+def _bare(step: Step) -> Step:
+    """The step whatever its inputs."""
+    return replace(step, states="", runs="")
 
 
 def _forgets(home: Home, instance: dg.DagsterInstance, graph: Graph, done: AbstractSet[Step]) -> Step | None:
     """What is due of an erasure; one that failed stands in nobody's way."""
     step = erasure_step(instance, graph, home, job_assets(graph))
-    return step if step is not None and replace(step, states="", runs="") not in done else None
+    return step if step is not None and _bare(step) not in done else None
 
 
 def _execute(definitions: dg.Definitions, instance: dg.DagsterInstance, step: Step) -> dg.ExecuteInProcessResult:

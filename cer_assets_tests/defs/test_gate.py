@@ -105,8 +105,8 @@ def test_our_own_gate_reads_whole_tables_so_a_good_day_after_a_bad_one_releases_
     drop(empty_home, dt.date(2017, 1, 2))
     (step,) = due_loads(empty_home)
     assert not load(project, instance, empty_home, step).success
-    assert held_back(instance, graph)[recommendations] == ["raw/transactions:little_rejected"]
+    assert held_back(instance, graph, empty_home)[recommendations] == ["raw/transactions:little_rejected"]
     drop(empty_home, dt.date(2017, 1, 1))
     (step,) = due_loads(empty_home)
     assert load(project, instance, empty_home, step).success
-    assert recommendations not in held_back(instance, graph)
+    assert recommendations not in held_back(instance, graph, empty_home)

@@ -6,14 +6,13 @@
 | receipts under way, nothing of the above  | `erasure/receipts`   | all but loads and past days stands           |
 """
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import cast
 
 import dagster as dg
 from dagster import AssetKey
 
-from cer_assets.defs.again import attempt, attempts, request
+from cer_assets.defs.again import request, turn_of
 from cer_assets.defs.automation import job_assets
 from cer_assets.defs.erasure.listed import KEPT, LIST, REQUESTS, kept_out_of, key, receipts, requests
 from cer_assets.defs.faults import RETRIES
@@ -87,8 +86,7 @@ def erasure_sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.RunReq
     step = erasure_step(context.instance, cast("Graph", graph), home, job_assets(graph))
     if step is None:
         return dg.SkipReason("it waits until what is due stands")
-    runs = attempts(context.instance, [step]).get(step.fingerprint, [])
-    turn = attempt(context.instance, runs, dt.datetime.now(dt.UTC))
+    turn = turn_of(context.instance, step)
     return dg.SkipReason(turn) if isinstance(turn, str) else request(step, turn)
 
 
