@@ -44,13 +44,13 @@ def not_loaded(cursor: str | None) -> NotLoaded:
 def look(instance: dg.DagsterInstance, home: Home, cursor: str | None) -> Look:
     """Ask for a bounded number of loads, read for a bounded time; what is left is asked for the next time."""
     now, until = dt.datetime.now(dt.UTC), time.monotonic() + READING_SECONDS
-    watch, there, steps = Watch(cursor), landed(home), list[Step]()
-    unseen = feeds().keys() - there.keys()
-    for name, feed in ((name, feeds()[name]) for name in there):
-        moving = {drop.day for drop in watch.unsettled(feed, there[name], now.timestamp())}
+    watch, there, known, steps = Watch(cursor), landed(home), feeds(), list[Step]()
+    unseen = known.keys() - there.keys()
+    for name, drops in there.items():
+        moving = {drop.day for drop in watch.unsettled(known[name], drops, now.timestamp())}
         unseen |= {name} if moving else set()
-        settled = [drop for drop in there[name] if drop.day not in moving]
-        steps += load_steps(home, feed, not_entered(home, feed, settled, until), there[name], moving)
+        settled = [drop for drop in drops if drop.day not in moving]
+        steps += load_steps(home, known[name], not_entered(home, known[name], settled, until), drops, moving)
     runs = attempts(instance, steps)
     waiting = instance.get_runs(dg.RunsFilter(job_name=LOAD, statuses=UNDER_WAY))
     # What came since is asked for once these have ended, and not anew with every file that comes meanwhile.
@@ -63,7 +63,7 @@ def look(instance: dg.DagsterInstance, home: Home, cursor: str | None) -> Look:
     ]
     asked = [request(step, turn) for step, turn in turns if isinstance(turn, int)][:MOST_REQUESTS]
     said = [f"{step.why}; {turn}" for step, turn in turns if isinstance(turn, str)]
-    said += [f"{name} goes on growing" for name in growing(watch.now, feeds(), now.timestamp())]
+    said += [f"{name} goes on growing" for name in growing(watch.now, known, now.timestamp())]
     said += [f"landing zone: {what}" for what in strays_told(home, there).values()]
     before = not_loaded(cursor)
     # Of what is being written, or may not be listed, nobody knows better.
