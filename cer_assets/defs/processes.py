@@ -4,6 +4,7 @@ import datetime as dt
 import os
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
 import psutil
@@ -22,47 +23,65 @@ _HAS_PROCESS = [status for status in UNDER_WAY if status != dg.DagsterRunStatus.
 START_SECONDS = 300
 """A launched run whose process has not said who it is by then never came up: loading the project takes it seconds, and
 minutes where a machine has far more to do than it can."""
+_FORMER = 4
+"""Parts of the tag while it did not name the start of the machine: a run may be under way during an upgrade."""
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 GONE = "the process that executed this run is gone; what it left undone is due again"
 NEVER_UP = f"the process that was to execute this run did not come up within {START_SECONDS} s"
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process of one host. Its number may be given to another later, its number and its time of birth may not."""
+    """A process of one host.
+
+    Its number may be given to another later; its number and its time of birth, since one start of the machine, may not.
+    """
 
     host: str
+    boot: str
+    """Which start of the machine it has lived since; empty where that is not known."""
     pid: int
     born: float
+    """Seconds after that start."""
     run: str
     """The run it executes: a run that is executed anew inherits the tags of the former, and this one among them."""
 
     @classmethod
     def this(cls, run: str) -> "Process":
         """The process that asks."""
-        return cls(socket.gethostname(), os.getpid(), _born(psutil.Process()), run)
+        return cls(socket.gethostname(), _boot(), os.getpid(), _born(psutil.Process()), run)
 
     @classmethod
     def of(cls, run: dg.DagsterRun) -> "Process | None":
         """The process that executes a run, if it said so."""
         parts = run.tags.get(PROCESS, "").split("|")
-        if len(parts) != 4 or parts[3] != run.run_id:
+        if len(parts) == _FORMER:
+            parts.insert(1, "")
+        if len(parts) != _FORMER + 1 or parts[-1] != run.run_id:
             return None
-        return cls(parts[0], int(parts[1]), float(parts[2]), parts[3])
+        return cls(parts[0], parts[1], int(parts[2]), float(parts[3]), parts[4])
 
     @property
     def tag(self) -> dict[str, str]:
         """The run tag that names it."""
-        return {PROCESS: f"{self.host}|{self.pid}|{self.born:.2f}|{self.run}"}
+        return {PROCESS: f"{self.host}|{self.boot}|{self.pid}|{self.born:.2f}|{self.run}"}
 
     def gone(self) -> bool:
         """Whether it has ended, as far as can be seen from here: of another host's processes nothing can."""
         if self.host != socket.gethostname():
             return False
+        if self.boot and (now := _boot()) and self.boot != now:
+            return True
         try:
             found = psutil.Process(self.pid)
             return abs(_born(found) - self.born) > 2 or found.status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return True
+
+
+def _boot() -> str:
+    """A name of this start of the machine, which no other start has."""
+    return _BOOT.read_text().strip() if _BOOT.exists() else ""
 
 
 def _born(process: psutil.Process) -> float:

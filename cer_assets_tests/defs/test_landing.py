@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -16,7 +17,7 @@ import pytest
 from cer_assets.defs import again, arrivals, landing, plan
 from cer_assets.defs.faults import RetryFaults
 from cer_assets.defs.plan import due_loads
-from cer_assets.defs.processes import Process
+from cer_assets.defs.processes import PROCESS, Process
 from cer_assets.defs.resources import Home, feeds
 
 DAYS = [dt.date(2017, 1, 1) + dt.timedelta(days=n) for n in range(40)]
@@ -409,9 +410,20 @@ def test_a_store_that_does_not_answer_is_no_file_that_was_replaced(
 @pytest.mark.parametrize("gone", [True, False])
 def test_a_process_of_another_host_is_left_to_run_monitoring(instance: dg.DagsterInstance, gone: bool) -> None:
     here = Process.this("run")
-    assert Process("elsewhere", here.pid + (1 << 22 if gone else 0), here.born, "run").gone() is False
-    assert Process(here.host, here.pid + (1 << 22 if gone else 0), here.born, "run").gone() is gone
-    assert Process(here.host, here.pid, here.born - 60, "run").gone()  # its number was given to another since
+    asked = replace(here, pid=here.pid + (1 << 22 if gone else 0))
+    assert replace(asked, host="elsewhere").gone() is False
+    assert asked.gone() is gone
+    assert replace(here, born=here.born - 60).gone()  # its number was given to another since
+    assert replace(here, boot="before").gone()  # so was its time of birth, after the machine was started again
+
+
+def test_a_run_that_was_under_way_during_an_upgrade_is_not_gone() -> None:
+    here = Process.this("run")
+    tag = {PROCESS: f"{here.host}|{here.pid}|{here.born:.2f}|run"}
+    former = Process.of(dg.DagsterRun(job_name="load", run_id="run", tags=tag))
+    assert former is not None
+    assert former == replace(here, boot="", born=former.born)
+    assert not former.gone()
 
 
 def test_a_process_is_not_gone_because_the_clock_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
