@@ -12,7 +12,7 @@ import polars as pl
 from deltalake import DeltaTable
 from sqlglot import exp
 
-from cer_assets.lake.content import Sums, described, sums_in
+from cer_assets.lake.content import Sums, described, hashed_by, sums_in
 from cer_assets.lake.staging import Key
 
 SUMS = "cer.sums"
@@ -31,7 +31,7 @@ def sums_text(columns: Mapping[str, pl.DataType], sums: Sums, before: int) -> st
     """What a commit says of the table's rows, some forty bytes a partition.
 
     Args:
-        columns: the columns that the sums were computed over.
+        columns: the columns that the sums were computed over; how they were hashed is told with them.
         sums: the sums of every partition.
         before: the version that the writer saw: where another came between, the sums are not those of the table.
     """
@@ -62,7 +62,7 @@ def held_sums(
 
 
 def _hashed(columns: Mapping[str, pl.DataType]) -> str:
-    return hashlib.sha256("\n".join(described(columns)).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join([hashed_by(), *described(columns)]).encode()).hexdigest()[:16]
 
 
 def _rows_of_files(
@@ -110,4 +110,4 @@ def _read(
             con.execute("create temp table wanted as select unnest(?) as key", [sorted(cast("set[Any]", keys))])
             within = exp.column(partition_by, quoted=True).isin(query=exp.select("key").from_("wanted"))
             rows = exp.select("*").from_("rows_").where(within).subquery("rows_")
-        return sums_in(con, rows, list(columns), partition_by)
+        return sums_in(con, rows, columns, partition_by)

@@ -138,7 +138,7 @@ class QueryRows:
 
     def sums(self, column: str | None) -> Sums:
         """Computed where the rows lie."""
-        return sums_in(self._con, self._rows.subquery("rows_"), list(self._columns), column)
+        return sums_in(self._con, self._rows.subquery("rows_"), self._columns, column)
 
     def stream(self, column: str | None, keys: Sequence[Key] | None) -> ArrowStream:
         """Sorted by partition in DuckDB, as they lie where there are none."""

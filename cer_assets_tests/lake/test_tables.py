@@ -3,6 +3,7 @@
 import datetime as dt
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
 import duckdb
 import polars as pl
@@ -11,7 +12,7 @@ from deltalake import write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cer_assets.lake import Lake, MissingTable, attach, stretches
+from cer_assets.lake import Lake, MissingTable, attach, held, stretches
 from cer_assets_tests.lake.conftest import day
 
 
@@ -170,3 +171,49 @@ def test_stretches_hold_each_day_once_and_have_gaps_between(days: set[dt.date]) 
     covered = [first + dt.timedelta(days=i) for first, last in spans for i in range((last - first).days + 1)]
     assert covered == sorted(days)
     assert all(a[1] + dt.timedelta(days=1) < b[0] for a, b in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize("partition_by", [None, "day", "text"])
+def test_rows_whose_sums_were_made_otherwise_are_read_and_make_no_version(lake: Lake, partition_by: str | None) -> None:
+    rows = pl.DataFrame(
+        {
+            "text": ["a", "b", "ü"],
+            "day": [dt.date(2017, 1, 1), dt.date(2017, 1, 2), dt.date(2018, 1, 1)],
+            "moment": [dt.datetime(2017, 1, 1, 12, 30), None, dt.datetime(2018, 1, 1)],
+            "instant": [dt.datetime(2017, 1, 1, tzinfo=dt.UTC), None, dt.datetime(2018, 1, 1, tzinfo=dt.UTC)],
+            "money": pl.Series([Decimal("1.25"), None, Decimal("-3.00")], dtype=pl.Decimal(18, 2)),
+            "number": [0.5, float("nan"), -0.0],
+            "small": pl.Series([1, None, -1], dtype=pl.Int8),
+            "flag": [True, False, None],
+            "words": [["a", "b"], [], None],
+            "bytes": [b"a", b"", None],
+        }
+    )
+    with pytest.MonkeyPatch.context() as before:
+        before.setattr(held, "hashed_by", lambda: "otherwise")
+        first = lake.publish("s.sums", rows, partition_by=partition_by)
+    again = lake.publish("s.sums", rows, partition_by=partition_by)
+    assert (again.changed, again.version, again.content) == (False, first.version, first.content)
+
+
+def test_whose_rows_moved_since_a_version_is_seen_by_the_rows(lake: Lake) -> None:
+    people, things = ["c1", "c2", "c3", None], ["p1", "p2", "p3", "p4"]
+    bought = pl.DataFrame({"who": people, "what": things, "amount": [1, 2, 3, 4], "line": [1, 1, 1, 1]})
+    more = pl.concat([bought, bought.with_columns(pl.lit("p5").alias("what"))])
+
+    def published(frame: pl.DataFrame) -> int:
+        return lake.publish("s.bought", frame).version
+
+    def moved(since: int) -> list[str]:
+        return sorted(lake.moved("s.bought", since, "who", ["what", "amount"]))
+
+    first = published(more)
+    assert moved(first) == []
+    published(more.with_columns(line=pl.lit(2, pl.Int64)))
+    assert moved(first) == []
+    merged = published(more.with_columns(pl.col("who").replace("c1", "c2")))
+    assert moved(first) == ["c1", "c2"]
+    dearer = pl.when(pl.col("who") == "c3").then(pl.col("amount") + 1).otherwise("amount")
+    published(more.with_columns(amount=dearer))
+    assert moved(merged) == ["c1", "c2", "c3"]
+    assert moved(first) == ["c3"]
