@@ -91,11 +91,16 @@ def lineage(columns: Mapping[str, Sequence[Sequence[str]]]) -> dg.TableColumnLin
 
 
 def code_of(*packages: str) -> str:
-    """A code version that moves with the packages an asset calls, their data files, and their faces under `defs/`."""
+    """A code version that moves with what an asset calls.
+
+    That is: packages, with their data files and their faces under `defs/`, and the modules that all stages share.
+    """
     digest = hashlib.sha256()
+    called = [path for path in PACKAGE.glob("*.py") if path.name != "definitions.py"]
     for folder in (PACKAGE / place for package in packages for place in (package, f"defs/{package}")):
-        for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc"):
-            digest.update(path.read_bytes())
+        called += [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    for path in sorted(called):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 

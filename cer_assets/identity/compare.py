@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 from sqlglot import exp, parse_one
 
+from cer_assets.arrays import distinct
 from cer_assets.identity.fields import EXACT, KINDS, MISSING, Level, MatchField, name_partner
 from cer_assets.identity.prepare import DIALECT, Prepared, fill, of_field, rename
 
@@ -204,7 +205,7 @@ def compare(prepared: Prepared, pairs: pl.DataFrame) -> Compared:
     """Compare pairs of positions (`first`, `second`); the answer is ordered by pair."""
     connection = prepared.connection
     if not prepared.complete:
-        fill(prepared, np.unique(pairs.select("first", "second").to_numpy()))
+        fill(prepared, distinct(pairs.select("first", "second").to_numpy()))
     connection.register("pairs_to_compare", pairs.select(pl.col("first", "second").cast(pl.Int32)))
     query = levels_sql(prepared.fields, "pairs_to_compare")
     frame = connection.sql(f"{query} order by first, second").pl()

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 from threadpoolctl import threadpool_limits
 
+from cer_assets.arrays import distinct
 from cer_assets.identity.block import sample_positions
 from cer_assets.identity.compare import Compared, Comparison, compare, comparisons, exact_level
 from cer_assets.identity.pairs import coded, ends
@@ -91,7 +92,7 @@ def random_pairs(prepared: Prepared, most: int, rng: np.random.Generator) -> pl.
         return pl.DataFrame(schema={"first": pl.Int32, "second": pl.Int32})
     among = sample_positions(prepared.size, RANDOM_RECORDS, rng)
     one, other = among[rng.integers(0, len(among), size=(2, min(most, prepared.size**2)))]
-    first, second = ends(np.unique(coded(one, other)[one != other]))
+    first, second = ends(distinct(coded(one, other)[one != other]))
     return pl.DataFrame({"first": first, "second": second})
 
 

@@ -59,7 +59,7 @@ class Blend:
 
     def probability(self, X: Matrix) -> NDArray[np.float64]:
         """Probability of the outcome for each row of features (n x f)."""
-        return sigmoid(self.base + self.contributions(X).sum(axis=1))
+        return sigmoid(self.intercept + self.slope * _mean_log_odds(self.curves, self.trees, X))
 
     def as_json(self) -> dict[str, Any]:
         """Plain lists and numbers."""
@@ -89,8 +89,7 @@ def sigmoid(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _mean_log_odds(curves: LogisticCurves, trees: Trees, X: Matrix) -> NDArray[np.float64]:
-    parts = curves.contributions(X) + trees.contributions(X)
-    return (curves.intercept + trees.base + parts.sum(axis=1)) / 2
+    return (curves.log_odds(X) + trees.log_odds(X)) / 2
 
 
 def _line(log_odds: NDArray[np.float64], y: NDArray[np.bool_]) -> tuple[float, float]:

@@ -150,7 +150,10 @@ def next_categories(model: Predictor, category_days: pl.DataFrame, as_of: date) 
     Returns:
         Rows of COLUMNS, by customer_id and rank; probability is that of buying from the category within a week.
     """
+    # As places among their kind, names are sorted and put together in half the time.
     known = _known(category_days, as_of + timedelta(days=1))
+    names = {name: pl.Enum(known[name].unique().sort()) for name in ("customer_id", "category")}
+    known = known.with_columns(pl.col(name).cast(kind) for name, kind in names.items())
     popularity = _popularity(known)
     customers = known["customer_id"].unique().sort()
     likeliest = [_likeliest(model, _rows(known.clear(), popularity), as_of)]

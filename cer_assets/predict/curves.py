@@ -51,7 +51,11 @@ class LogisticCurves:
 
     def probability(self, X: Matrix) -> NDArray[np.float64]:
         """Probability of the outcome for each row of features (n x f)."""
-        return 1 / (1 + np.exp(-self.intercept - self.contributions(X).sum(axis=1)))
+        return 1 / (1 + np.exp(-self.log_odds(X)))
+
+    def log_odds(self, X: Matrix) -> NDArray[np.float64]:
+        """The intercept and all contributions of each row added up (n)."""
+        return self.intercept + self.contributions(X).sum(axis=1)
 
     def contributions(self, X: Matrix) -> Matrix:
         """What each feature adds to the log odds of each row (n x f)."""

@@ -1,4 +1,4 @@
-"""Gradient boosted trees as plain numbers: grown by scikit-learn, kept and read here without it."""
+"""Gradient boosted trees as plain numbers: grown by scikit-learn, kept without it."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -9,6 +9,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
 from cer_assets.predict.curves import Matrix
+from cer_assets.trees import blank_nodes, sum_of_trees
 
 SLICE = 10_000
 """Rows read at a time: what one tree asks for stays in the cache."""
@@ -108,6 +109,17 @@ class Trees:
                 # No row occurs twice, so that nothing is added to the same place at once.
                 result[rows, feature] += nodes.value[below] - nodes.value[at]
                 at = below
+
+    def log_odds(self, X: Matrix) -> NDArray[np.float64]:
+        """`base` and all contributions of each row added up (n), without asking which feature moved what."""
+        sizes = np.diff([*self.roots, len(self.value)])
+        first = np.repeat(self.roots, sizes)
+        nodes = blank_nodes(len(self.value))
+        nodes["value"], nodes["feature_idx"], nodes["num_threshold"] = self.value, self.feature, self.threshold
+        nodes["missing_go_to_left"] = self.unknown_left
+        nodes["left"], nodes["right"] = np.asarray(self.left) - first, np.asarray(self.right) - first
+        nodes["is_leaf"] = np.asarray(self.left) == np.arange(len(nodes))
+        return self.base - sum(self.value[root] for root in self.roots) + sum_of_trees(nodes, sizes, X)
 
     def as_json(self) -> dict[str, Any]:
         """Plain lists and numbers; a leaf's threshold, which nothing exceeds, is null."""

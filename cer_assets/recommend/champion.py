@@ -16,6 +16,7 @@ from cer_assets.recommend.hybrid import Examples, Hybrid, Ranker, RankerSettings
 from cer_assets.recommend.hybrid.ranker import examples_of
 from cer_assets.recommend.interactions import Interactions, days_since_epoch
 from cer_assets.recommend.model import Recommender
+from cer_assets.recommend.topk import all_at_once
 
 FILE = "champion.json"
 """The file beside those of the trees."""
@@ -150,7 +151,7 @@ class Champion:
         member = self.member(members)
         if member is not None:
             return member.fit(interactions, products, as_of)
-        fitted = {name: model.fit(interactions, products, as_of) for name, model in members.items()}
+        fitted = all_at_once(lambda _, model: model.fit(interactions, products, as_of), members)
         return ensemble.over(fitted, products, as_of, self.learned)
 
     def member(self, members: Mapping[str, Recommender]) -> Recommender | None:

@@ -18,6 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
+from cer_assets.arrays import distinct
 from cer_assets.recommend.hybrid.ensemble import Hybrid
 from cer_assets.recommend.interactions import EVENT_KINDS, Events, Interactions, days_since_epoch
 from cer_assets.recommend.model import Recommender, Settings
@@ -50,8 +51,10 @@ class CrowdSettings(Settings):
     have those of `plain`, which costs a fraction of all families."""
     plain: str = "tifu_knn"
     """The family that makes the lists of the others, where the champion ranks over all families."""
-    carried_days: int = Field(default=7, ge=1)
-    """Days after which a list is made anew at the latest, a share of all lists each day; 1: every list every day."""
+    carried_days: int = Field(default=14, ge=1)
+    """Days after which a list is made anew at the latest, a share of all lists each day; 1: every list every day. To
+    who bought nothing since, one of 28 days ago is hardly worth less (`benchmarks/bench_carried.py`), but what it says
+    of itself grows old."""
     block: int = Field(default=20_000, ge=1)
     """Customers whose purchases are handed to the models at once."""
 
@@ -257,6 +260,7 @@ def rank_everyone(
     k: int = 10,
     settings: CrowdSettings | None = None,
     before: pl.DataFrame | None = None,
+    moved: pl.Series | None = None,
 ) -> Lists:
     """Rows as `rank` makes them, for customers of whom the model knows but some.
 
@@ -271,11 +275,13 @@ def rank_everyone(
         k: longest list.
         settings: for how many all families are asked.
         before: lists of an earlier day, made with the same model and policy: those that `stand` are not made anew.
+        moved: customer_ids of whom other purchases or looks are known than `before` was made from.
     """
     settings = settings or CrowdSettings()
     history, cut = model.interactions_, as_of + timedelta(days=1)
     wanted = customers.drop_nulls().cast(pl.String).unique().sort()
-    kept = stand(pl.DataFrame(schema=RECOMMENDATIONS) if before is None else before, crowd, products, as_of, settings)
+    none = pl.DataFrame(schema=RECOMMENDATIONS)
+    kept = stand(none if before is None else before, crowd, products, as_of, settings, moved)
     kept = kept.filter(pl.col("customer_id").is_in(wanted.implode()))
     carried = kept["customer_id"].unique()
     wanted = wanted.filter(~wanted.is_in(carried.implode()))
@@ -314,20 +320,25 @@ def rank_everyone(
         nobody = crowd.between(0, 0)
         yield lists(wanted.clear(), nobody, plain, strangers=True)
 
-    rows = pl.concat([pl.DataFrame(schema=RECOMMENDATIONS), *found(), kept])
+    rows = pl.concat([none, *found(), kept])
     by_model = int(wanted.is_in(matters["customer_id"].implode()).sum()) if plain is not model else len(wanted)
     return Lists(rows, by_model, len(wanted) - by_model, len(carried))
 
 
 def stand(
-    lists: pl.DataFrame, crowd: Interactions, products: pl.DataFrame, as_of: date, settings: CrowdSettings
+    lists: pl.DataFrame,
+    crowd: Interactions,
+    products: pl.DataFrame,
+    as_of: date,
+    settings: CrowdSettings,
+    moved: pl.Series | None = None,
 ) -> pl.DataFrame:
     """Lists of an earlier day that still stand, as rows of this day.
 
-    A list is made anew where its customer has bought or looked at something since, where a product on it may not be
-    shown any more, and every `carried_days` whatever happened, each customer on a day of their own: so a purchase that
-    was delivered late or came with a merged record, a trend, and what has become due, are in it by then. None is there
-    for a customer who was not; the list of `unknown` is always made anew.
+    A list is made anew where its customer has bought or looked at something since, where something else of them is
+    known by now (`moved`), where a product on it may not be shown any more, and every `carried_days` whatever happened,
+    each customer on a day of their own: so a trend, and what has become due, are in it by then. None is there for a
+    customer who was not; the list of `unknown` is always made anew.
 
     Args:
         lists: RECOMMENDATIONS of one day.
@@ -335,13 +346,16 @@ def stand(
         products: the catalogue.
         as_of: this day.
         settings: how long a list may stand.
+        moved: customer_ids of whom other purchases or looks are known than the lists were made from: delivered late,
+            mended, or come with a merged record.
     """
     day = lists["as_of"].max()
     if not isinstance(day, date) or not 0 < (as_of - day).days < settings.carried_days:
         return lists.clear()
     since = days_since_epoch(day)
     rows = np.concatenate([crowd.rows[crowd.days > since], crowd.events.rows[crowd.events.days > since]])
-    moved = crowd.customers.gather(np.unique(rows))
+    since_then = crowd.customers.gather(distinct(rows))
+    moved = since_then if moved is None else pl.concat([since_then, moved.cast(pl.String)])
     shown = lists["product_id"].unique()
     gone = shown.filter(~pl.Series(recommendable(products, shown)))
     owners = lists.group_by("customer_id").agg(gone=pl.col("product_id").is_in(gone.implode()).any())

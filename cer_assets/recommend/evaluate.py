@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cer_assets.arrays import distinct
 from cer_assets.predict.evaluate import resample_counts
 from cer_assets.recommend.interactions import Interactions, day_baskets
 from cer_assets.recommend.model import Recommender
@@ -119,7 +120,7 @@ def targets(order_lines: pl.DataFrame, history: Interactions, cut: date, days: i
     ).filter(pl.col("row") >= 0, pl.col("column") >= 0)
     first = bought.filter(pl.col("ordered_on") == pl.col("ordered_on").min().over("row"))
     everything, basket = _cells(bought, width), _cells(first, width)
-    before = np.unique(history.rows.astype(np.int64) * width + history.columns)
+    before = distinct(history.rows.astype(np.int64) * width + history.columns)
     return {
         "A": _targets(everything, width, k),
         "B": _targets(basket, width, None),
@@ -343,7 +344,7 @@ def paired(
 
 def coverage(ranked: Indices, width: int) -> float:
     """Share of the candidate products that appear in at least one list."""
-    return len(np.unique(ranked[ranked >= 0])) / max(width, 1)
+    return len(distinct(ranked[ranked >= 0])) / max(width, 1)
 
 
 def _figures(cut: date | None, judged: Sequence[Judged], k: int, resamples: int, seed: int) -> pl.DataFrame:
@@ -381,7 +382,7 @@ def _aligned(ranked: Indices, rows: Indices, wanted: Targets, history: Interacti
 
 
 def _customers(history: Interactions, rows: Indices) -> pl.DataFrame:
-    days = np.unique(history.rows.astype(np.int64) << 32 | history.days) >> 32
+    days = distinct(history.rows.astype(np.int64) << 32 | history.days) >> 32
     baskets = np.bincount(days, minlength=history.shape[0])
     return pl.DataFrame(
         {
@@ -433,5 +434,5 @@ def _cells(bought: pl.DataFrame, width: int) -> NDArray[np.int64]:
 
 
 def _targets(cells: NDArray[np.int64], width: int, longest_ideal: int | None) -> Targets:
-    rows = np.unique(cells // max(width, 1)).astype(np.int32)
+    rows = distinct(cells // max(width, 1)).astype(np.int32)
     return Targets(rows, cells, width, longest_ideal)

@@ -111,8 +111,8 @@ def ridge(inputs: sparse.csr_matrix, targets: sparse.csr_matrix, penalty: NDArra
             coefficients = np.asarray(scaled.T @ _solved(scaled @ scaled.T, targets), np.float32)
         else:
             coefficients = _solved(scaled.T @ scaled, scaled.T @ targets)
-    coefficients *= scale[:, None]
-    return coefficients
+    # Laid out row by row, or every product of a block of customers with them would copy them first.
+    return np.multiply(coefficients, scale[:, None], order="C")
 
 
 def of_rank(

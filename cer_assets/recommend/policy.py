@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 
+from cer_assets.recommend.heard import Heard
 from cer_assets.recommend.interactions import Interactions, described
 from cer_assets.recommend.model import Indices, Scores, Settings, top_k
 from cer_assets.recommend.rhythm import Rhythm
@@ -180,16 +181,16 @@ def in_log_odds(scores: Scores) -> Scores:
     A row of counts, weights or shares (nothing below 0) becomes its log, so that what is added multiplies; another row
     is standardised. The order of a row stays, and -inf too.
     """
-    known = np.isfinite(scores)
-    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
-    least = np.where(known, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-    most = np.where(known, scores, 0).max(axis=1, keepdims=True, initial=0)
-    mean = np.where(known, scores, 0).sum(axis=1, keepdims=True) / count
-    spread = np.sqrt(np.square(np.where(known, scores - mean, 0)).sum(axis=1, keepdims=True) / count)
-    shares = (least >= 0) & (most > 0)
-    logs = np.log(np.where(known & shares, np.where(shares, scores, 0) / np.where(shares, most, 1), 1) + FLOOR)
-    standard = (scores - mean) / np.where(spread > 0, spread, 1)
-    return np.where(known, np.where(shares, logs, standard), -np.inf).astype(np.float32)
+    heard = Heard.of(scores)
+    most = heard.most()
+    shares = (heard.least() >= 0) & (most > 0)
+    if shares[heard.count > 0].all():
+        return heard.spread_out(np.log(heard.scores / heard.each(most) + np.float32(FLOOR)), -np.inf)
+    of_shares = heard.each(shares)
+    part = np.where(of_shares, heard.scores / heard.each(np.where(shares, most, np.float32(1))), np.float32(1))
+    mean, spread = heard.moments()
+    standard = (heard.scores - heard.each(mean)) / heard.each(np.where(spread > 0, spread, np.float32(1)))
+    return heard.spread_out(np.where(of_shares, np.log(part + np.float32(FLOOR)), standard), -np.inf)
 
 
 def _categories(products: pl.DataFrame, candidates: pl.Series) -> Indices:

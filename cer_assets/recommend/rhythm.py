@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 
+from cer_assets.arrays import distinct
 from cer_assets.recommend.interactions import Interactions, days_since_epoch, positions
 from cer_assets.recommend.model import Indices, Settings
 
@@ -207,7 +208,7 @@ def _gaps(
     first = int(interactions.days.min(initial=cut))
     span = cut - first + 1
     pair = interactions.rows.astype(np.int64) * width + kind_of[interactions.columns]
-    bought = np.unique(pair * span + (interactions.days - first))
+    bought = distinct(pair * span + (interactions.days - first))
     pair, day = bought // span, (bought % span).astype(np.int32) + first
     still = np.append(pair[1:] != pair[:-1], True)[: len(pair)]
     following = np.append(day[1:], cut)[: len(day)]

@@ -1,9 +1,9 @@
-"""Scores of one block of customers after another, and the best products of each; what a score means is the models'."""
+"""Work on several processors: block after block of customers, model beside model; and the best products of scores."""
 
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from threadpoolctl import OpenBLASController, threadpool_limits
 
+S = TypeVar("S")
 T = TypeVar("T")
 Scores = NDArray[np.float32]
 Indices = NDArray[np.int32]
@@ -22,6 +23,8 @@ BLOCK = 1024
 """Customers scored at once, at most."""
 BLOCK_BYTES = 16 * 2**20
 """Bytes that the scores of one block may take; one block a thread is under way, whatever the number of customers."""
+MOST_AT_ONCE = 4
+"""Models fitted at once, at most: the larger ones hold twice products^2 numbers while they learn."""
 MAXIMA = 256
 """Maxima a row is reduced to before any is compared with the others, at least; then 8 for each place of the list."""
 HEAD = 8
@@ -61,6 +64,28 @@ def over_blocks(work: Callable[[int, Indices], T], rows: Indices, size: int = BL
             return
         with ThreadPoolExecutor(threads) as pool:
             yield from _in_order(pool, work, blocks(rows, size), threads)
+
+
+def all_at_once(work: Callable[[str, S], T], on: Mapping[str, S]) -> dict[str, T]:
+    """What `work` makes of each, by name and in order, as many at once as there are processors, and at most four.
+
+    BLAS has one thread meanwhile; what else a work starts threads for, such as ALS, it starts beside the others.
+
+    Args:
+        work: called from several threads with a name and what stands under it; it may change nothing that another
+            reads. What it raises is told with the name.
+        on: what is worked on.
+    """
+
+    def named(name: str, one: S) -> T:
+        try:
+            return work(name, one)
+        except Exception as error:
+            error.add_note(f"while working on {name}")
+            raise
+
+    with one_blas_thread(), ThreadPoolExecutor(min(cores(), MOST_AT_ONCE)) as pool:
+        return dict(zip(on, pool.map(named, on.keys(), on.values()), strict=True))
 
 
 def best_of_rows(

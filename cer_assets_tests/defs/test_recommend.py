@@ -208,6 +208,13 @@ def test_of_more_customers_than_teach_everyone_has_a_list_and_who_did_not_move_k
     assert 0 < made["carried"].value <= CUSTOMERS - moved.len()
     assert listed(project, instance, home, FIRST + DAY).equals(after)
 
+    # What is delivered late is known of its customer at once, and of nobody else.
+    quiet = kept.filter(kept != "unknown").sort()[0]
+    late = purchases.filter(pl.col("customer_id") == quiet).head(1).with_columns(basket_id=pl.lit("late"))
+    known(home, pl.concat([purchases, late], how="diagonal"), FIRST + DAY)
+    listed(project, instance, home, FIRST + DAY)
+    assert latest_metadata(instance, FIRST + DAY)["carried"].value == made["carried"].value - 1
+
 
 def latest_metadata(instance: dg.DagsterInstance, day: dt.date) -> Any:
     """What the newest lists of a day said of themselves."""

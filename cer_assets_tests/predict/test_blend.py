@@ -27,6 +27,7 @@ def test_trees_say_what_scikit_learn_says() -> None:
     trees = Trees._of(grower)  # pyright: ignore[reportPrivateUsage]  # the seam to scikit-learn is what is tested
     odds = trees.base + trees.contributions(X).sum(axis=1)
     assert odds == pytest.approx(expected)
+    assert trees.log_odds(X) == pytest.approx(expected)
 
 
 def test_trees_come_back_from_json_and_do_not_depend_on_threads() -> None:

@@ -144,8 +144,12 @@ def test_who_did_not_move_keeps_the_list_of_the_day_before(history: Interactions
     rhythm = learn_rhythm(history, catalogue(), CUT)
     settings = CrowdSettings(block=7, carried_days=3)
 
-    def lists(asked: pl.Series, before: pl.DataFrame | None, products: pl.DataFrame) -> Lists:
-        return rank_everyone(model, history, asked, products, LAST, rhythm, settings=settings, before=before)
+    def lists(
+        asked: pl.Series, before: pl.DataFrame | None, products: pl.DataFrame, moved: pl.Series | None = None
+    ) -> Lists:
+        return rank_everyone(
+            model, history, asked, products, LAST, rhythm, settings=settings, before=before, moved=moved
+        )
 
     anew = lists(history.customers, None, catalogue())
     marked = anew.rows.with_columns(as_of=pl.lit(LAST - DAY), reason=pl.lit("of the day before"))
@@ -156,6 +160,9 @@ def test_who_did_not_move_keeps_the_list_of_the_day_before(history: Interactions
     assert kept["as_of"].unique().to_list() == [LAST]
     assert not kept["customer_id"].is_in([history.customers[0], "unknown"]).any()
     assert rarest not in after.rows["product_id"]
+    quiet = kept["customer_id"].unique().sort()[:1]
+    told = lists(history.customers[1:], marked, catalogue(**{rarest: False}), moved=quiet)
+    assert told.carried == after.carried - 1
     bought_that_day = history.customers.gather(np.unique(history.rows[history.days == history.days.max()]))
     assert not kept["customer_id"].is_in(bought_that_day.implode()).any()
     assert set(after.rows["customer_id"]) == {*history.customers[1:], "unknown"}

@@ -26,7 +26,7 @@ from cer_assets.recommend import (
 from cer_assets.recommend.families import all_families
 from cer_assets.recommend.hybrid.candidates import standardised
 from cer_assets.recommend.model import Voice
-from cer_assets.recommend.topk import top_k
+from cer_assets.recommend.topk import all_at_once, top_k
 from cer_assets_tests.recommend.conftest import CUSTOMERS, CUT, SMALL, START, catalogue, order_lines
 
 DAY = dt.timedelta(days=1)
@@ -90,6 +90,20 @@ def fit(
         return MEMBERS[family]().fit(history, described, CUT)
 
     return fitted
+
+
+def test_families_fitted_beside_one_another_are_those_fitted_in_turn(
+    fit: Callable[[str], Recommender],
+    shop: pl.DataFrame,
+    buckets: pl.DataFrame,
+    events: pl.DataFrame,
+    described: pl.DataFrame,
+) -> None:
+    history = interactions(shop, CUT, 2, events=events, traits=buckets)
+    at_once = all_at_once(lambda _, made: made().fit(history, described, CUT), MEMBERS)
+    for name, model in at_once.items():
+        rows = _everyone(history)
+        assert np.array_equal(model.score(rows), fit(name).score(rows)), name
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from cer_assets.recommend.topk import (
     BLOCK_BYTES,
     Indices,
     Scores,
+    all_at_once,
     best_by_factors,
     best_of_rows,
     block_size,
@@ -179,10 +180,11 @@ def test_a_block_takes_bounded_memory_and_at_least_one_row() -> None:
     assert block_size(10**9) == block_size(10**10) == 1
 
 
-def test_blas_is_on_one_thread_until_the_last_has_left() -> None:
-    def threads() -> set[int]:
-        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+def threads() -> set[int]:
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
+
+def test_blas_is_on_one_thread_until_the_last_has_left() -> None:
     before = threads()
     entered, leave = threading.Event(), threading.Event()
 
@@ -201,4 +203,18 @@ def test_blas_is_on_one_thread_until_the_last_has_left() -> None:
     assert threads() == {1}
     leave.set()
     thread.join()
+    assert threads() == before
+
+
+def test_work_at_once_comes_back_by_name_and_in_order_and_what_fails_is_told() -> None:
+    before, on = threads(), {name: number for number, name in enumerate("dcba")}
+    assert list(all_at_once(lambda name, number: name * number, on).items()) == [
+        ("d", ""),
+        ("c", "c"),
+        ("b", "bb"),
+        ("a", "aaa"),
+    ]
+    with pytest.raises(ZeroDivisionError) as raised:
+        all_at_once(lambda _, number: 1 / number, on)
+    assert raised.value.__notes__ == ["while working on d"]
     assert threads() == before

@@ -1,7 +1,7 @@
 """The lists that customers and strangers are shown, and what stands beside them: pairs of products, rhythms."""
 
 import datetime as dt
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import polars as pl
@@ -50,8 +50,15 @@ _LISTED_FROM = {
 }
 
 
+HISTORY = {
+    "customer.order_lines": ("product_id", "quantity", "amount", "discount", "ordered_at", "ordered_on", "merchandise"),
+    "customer.events": ("product_id", "kind", "occurred_at"),
+}
+"""What lists are made from of each customer: tables and their columns."""
 MADE_WITH = "made with"
 """Materialization metadata: the champion, the settings and the code behind lists."""
+MADE_FROM = "made from"
+"""Materialization metadata: the versions of the tables that lists were made from."""
 _USUAL = Policy()
 
 
@@ -101,6 +108,7 @@ def recommendations(
     Of more customers than models learn from, those who spend most have the champion's lists and the others those of one
     family; who did not move keeps a list for some days (`CrowdSettings`).
     """
+    made_from = {name: home.lake.version(name) for name in HISTORY}
     shop, champion = Shop.read(home), live(home)
     if champion is None:
         raise dg.Failure(
@@ -129,8 +137,9 @@ def recommendations(
                 )
             )
             continue
-        with engine.over(["customer.order_lines", "customer.events"]) as con:
+        with engine.over(list(HISTORY)) as con:
             crowd = everyone(con, morning_after(day), shop.withdrawn, traits)
+        before, moved = (lists[-1], None) if lists else _lists_before(context, home, day, made_with)
         found = rank_everyone(
             model,
             crowd,
@@ -140,7 +149,8 @@ def recommendations(
             rhythm,
             policy=config.policy(),
             k=config.products,
-            before=lists[-1] if lists else _lists_before(context, home, day, made_with),
+            before=before,
+            moved=moved,
         )
         lists.append(found.rows)
         made |= {"made by the champion": found.by_model, "made by one family": found.by_plain, "carried": found.carried}
@@ -161,6 +171,7 @@ def recommendations(
             "short lists": short_lists(newest, config.products, asked).height,
             "left out for want of consent": len(shop.withdrawn),
             MADE_WITH: made_with,
+            MADE_FROM: dg.MetadataValue.json(made_from),
         }
         | (made | {"what each is worth": table(_worth(home, champion.champion.name))} if made else {}),
     )
@@ -172,16 +183,26 @@ def _made_with(context: dg.AssetExecutionContext, config: Lists, home: Home) -> 
     return f"{home.models.champion(MODEL)} {code} {config.model_dump_json()}"
 
 
-def _lists_before(context: dg.AssetExecutionContext, home: Home, day: dt.date, made_with: str) -> pl.DataFrame | None:
-    """The newest lists before a day, where they were made as today's are."""
+def _lists_before(
+    context: dg.AssetExecutionContext, home: Home, day: dt.date, made_with: str
+) -> tuple[pl.DataFrame | None, pl.Series | None]:
+    """The newest lists before a day, and of whom other purchases are known by now than they were made from.
+
+    No lists where they were made with something else than today's are, or what they were made from is gone.
+    """
     if not home.lake.exists("recommend.recommendations"):
-        return None
+        return None, None
     earlier = home.lake.scan("recommend.recommendations").filter(pl.col("as_of") < day)
     newest = earlier.select(pl.col("as_of").max()).collect().item()
     entry = latest(context.instance, context.asset_key, newest.isoformat()) if newest else None
-    materialization = entry.asset_materialization if entry else None
-    before = materialization.metadata.get(MADE_WITH) if materialization else None
-    return earlier.filter(pl.col("as_of") == newest).collect() if before and before.value == made_with else None
+    told = entry.asset_materialization.metadata if entry and entry.asset_materialization else {}
+    if MADE_FROM not in told or MADE_WITH not in told or told[MADE_WITH].value != made_with:
+        return None, None
+    made_from = cast("dict[str, int]", told[MADE_FROM].value)
+    if not all(home.lake.holds(name, version) for name, version in made_from.items()):
+        return None, None
+    moved = [home.lake.moved(name, made_from[name], "customer_id", columns) for name, columns in HISTORY.items()]
+    return earlier.filter(pl.col("as_of") == newest).collect(), pl.concat(moved).unique()
 
 
 def _worth(home: Home, champion: str) -> pl.DataFrame:

@@ -334,7 +334,7 @@ def challenge_model(
     }
     metadata: dict[str, Any] = {"why": todo.why, "verdict": "; ".join(made["why"].to_list())}
     metadata |= {f"{one.challenger} against": table(one.intervals) for one in verdicts}
-    metadata |= {"seconds by the clock": table(judged.seconds.drop("cut"), most=60)}
+    metadata |= {"seconds by the clock, fitted beside others": table(judged.seconds.drop("cut"), most=60)}
     yield from _outputs(tables, str(last), challenger, metadata | _pictures(home, judged.evaluation))
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 
+from cer_assets.arrays import distinct
 from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.interactions import Interactions
 from cer_assets.recommend.model import Indices, Recommender, Scores, Settings, Voice, as_frame
@@ -64,9 +65,9 @@ class Als(Recommender):
 
     def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
         """Learn item factors from everything bought before `as_of`, then score the same customers."""
-        seen = np.unique(interactions.columns)
+        seen = distinct(interactions.columns)
         # Who only looked is no example of anything: without a purchase a row would but raise the noise.
-        confidence = self._confidence(interactions, as_of)[np.unique(interactions.rows)][:, seen]
+        confidence = self._confidence(interactions, as_of)[distinct(interactions.rows)][:, seen]
         self.as_of_ = as_of
         self.products_ = interactions.products.gather(seen)
         self.regularization_ = float(self.settings.regularization * noise(confidence))

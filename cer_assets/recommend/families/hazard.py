@@ -12,6 +12,7 @@ from pydantic import Field
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 
+from cer_assets.arrays import distinct
 from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.interactions import Interactions, days_since_epoch
 from cer_assets.recommend.kin import kin_of, ratios
@@ -97,7 +98,7 @@ class Hazard(Recommender):
         bought = self.interactions_
         within = (bought.days >= pairs.day) & (bought.days < pairs.day + self.settings.days)
         width = bought.shape[1]
-        again = np.unique(bought.rows[within].astype(np.int64) * width + bought.columns[within])
+        again = distinct(bought.rows[within].astype(np.int64) * width + bought.columns[within])
         came = np.zeros(bought.shape[0], bool)
         came[bought.rows[within]] = True
         return np.isin(pairs.rows.astype(np.int64) * width + pairs.columns, again), came[pairs.rows]

@@ -1,4 +1,4 @@
-"""Boosted trees on many rows: grown by scikit-learn, kept as arrays, read by scikit-learn's own compiled loop."""
+"""Boosted trees on many rows: grown by scikit-learn, kept as arrays."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
-from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from threadpoolctl import threadpool_limits
 
 from cer_assets.recommend.model import Scores, Settings
-
-NO_CATEGORIES = np.zeros((0, 8), np.uint32)
-SLICE = 50_000
-"""Rows read at a time: scikit-learn wants them in double precision."""
+from cer_assets.trees import FIELDS, Nodes, blank_nodes, sum_of_trees
 
 
 class TreeSettings(Settings):
@@ -43,8 +38,7 @@ class TreeSettings(Settings):
 class Boosting:
     """log odds = base + sum over trees of the value of the leaf a row falls into."""
 
-    nodes: NDArray[np.void]
-    """Nodes of all trees, one tree after the other; children are counted from their tree's first node."""
+    nodes: Nodes
     sizes: NDArray[np.int64]
     """Nodes of each tree."""
     base: float
@@ -84,18 +78,7 @@ class Boosting:
 
     def log_odds(self, X: Scores) -> NDArray[np.float64]:
         """Log odds of each row (n), X as it was grown on (n x f)."""
-        result = np.full(len(X), self.base)
-        ends = np.cumsum(self.sizes)
-        trees = [
-            TreePredictor(np.ascontiguousarray(self.nodes[end - size : end]), NO_CATEGORIES, NO_CATEGORIES)
-            for end, size in zip(ends, self.sizes, strict=True)
-        ]
-        places = np.zeros(self.features, np.uint32)
-        for start in range(0, len(X), SLICE):
-            rows = np.ascontiguousarray(X[start : start + SLICE], np.float64)
-            for tree in trees:
-                result[start : start + SLICE] += tree.predict(rows, NO_CATEGORIES, places, 1)
-        return result
+        return self.base + sum_of_trees(self.nodes, self.sizes, X)
 
     def less(self, log_odds: float) -> Self:
         """The same trees with log odds that are all lower by so much."""
@@ -119,7 +102,7 @@ class Boosting:
 
     def as_bytes(self) -> bytes:
         """Arrays as `npz` without pickle; the same trees give the same bytes."""
-        kept: dict[str, Any] = {name: self.nodes[name] for name in PREDICTOR_RECORD_DTYPE.names}
+        kept: dict[str, Any] = {name: self.nodes[name] for name in FIELDS}
         file = io.BytesIO()
         np.savez(file, sizes=self.sizes, base=np.array(self.base), features=np.array(self.features), **kept)
         return file.getvalue()
@@ -129,7 +112,7 @@ class Boosting:
         """The trees that `as_bytes` wrote."""
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             kept: Mapping[str, NDArray[Any]] = arrays
-            nodes: NDArray[Any] = np.zeros(len(kept["value"]), PREDICTOR_RECORD_DTYPE)
-            for name in PREDICTOR_RECORD_DTYPE.names:
+            nodes: NDArray[Any] = blank_nodes(len(kept["value"]))
+            for name in FIELDS:
                 nodes[name] = kept[name]
             return cls(nodes, kept["sizes"], float(kept["base"]), int(kept["features"]))

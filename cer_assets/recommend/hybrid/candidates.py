@@ -9,8 +9,9 @@ from pydantic import Field
 
 from cer_assets.recommend.context import ANYTIME, Context
 from cer_assets.recommend.evaluate import Targets
+from cer_assets.recommend.heard import Heard
 from cer_assets.recommend.model import Indices, Recommender, Scores, Settings
-from cer_assets.recommend.topk import blocks
+from cer_assets.recommend.topk import blocks, top_k
 
 HELD = 1 << 26
 """Scores of all families held at once: rows of a block x products x families."""
@@ -84,7 +85,7 @@ def candidates(
     for scores in said:
         wanted |= _best(scores, settings.of_each_family)
     places, columns = (index.astype(np.int32) for index in wanted.nonzero())
-    known = [standardised(scores)[places, columns] for scores in said]
+    known = [_standardised_at(scores, places, columns) for scores in said]
     heard = np.column_stack(known) if known else np.empty((len(columns), 0), np.float32)
     return Candidates(places, rows[places], columns, families, heard, ranks_within(places, heard))
 
@@ -101,15 +102,23 @@ def rows_of_block(width: int, families: int) -> int:
 
 def standardised(scores: Scores) -> Scores:
     """Scores less the mean of their row's finite ones, over their standard deviation; nan where they are not finite."""
-    known = np.isfinite(scores)
-    count = np.maximum(known.sum(axis=1), 1)[:, None]
-    z = np.where(known, scores, 0)
-    z -= (z.sum(axis=1, dtype=np.float64, keepdims=True) / count).astype(np.float32)
-    z[~known] = 0
-    spread = np.sqrt(np.square(z).sum(axis=1, dtype=np.float64, keepdims=True) / count)
-    z /= np.where(spread > 0, spread, np.inf).astype(np.float32)
-    z[~known] = np.nan
-    return z
+    heard = Heard.of(scores)
+    mean, spread = _centred(heard)
+    return heard.spread_out((heard.scores - heard.each(mean)) / heard.each(spread), np.nan)
+
+
+def _standardised_at(scores: Scores, places: Indices, columns: Indices) -> Scores:
+    """`standardised` of some cells (n), without the others."""
+    mean, spread = _centred(Heard.of(scores))
+    found = scores[places, columns]
+    found[~np.isfinite(found)] = np.nan
+    return (found - mean[places]) / spread[places]
+
+
+def _centred(heard: Heard) -> tuple[Scores, Scores]:
+    """What each row is moved by and divided by; a row whose scores are all alike is divided by infinity."""
+    mean, spread = heard.moments()
+    return mean, np.where(spread > 0, spread, np.float32(np.inf))
 
 
 def ranks_within(places: Indices, scores: Scores) -> Scores:
@@ -130,13 +139,8 @@ def ranks_within(places: Indices, scores: Scores) -> Scores:
 
 def _best(scores: Scores, n: int) -> NDArray[np.bool_]:
     """Which scores are among the `n` best of their row; of equal ones at the last place the first."""
-    n = min(n, scores.shape[1])
-    if not n:
-        return np.zeros(scores.shape, bool)
-    last = np.partition(scores, scores.shape[1] - n, axis=1)[:, -n, None]
-    above = scores > last
-    level = (scores == last) & np.isfinite(last)
-    crowded = np.flatnonzero((above.sum(axis=1) + level.sum(axis=1)) > n)
-    room = n - above[crowded].sum(axis=1, keepdims=True)
-    level[crowded] &= np.cumsum(level[crowded], axis=1) <= room
-    return above | level
+    columns, best = top_k(scores, n)
+    row, place = np.isfinite(best).nonzero()
+    among = np.zeros(scores.shape, bool)
+    among[row, columns[row, place]] = True
+    return among

@@ -19,6 +19,7 @@ from cer_assets.recommend.hybrid.features import Features
 from cer_assets.recommend.hybrid.ranker import Ranker
 from cer_assets.recommend.interactions import Interactions
 from cer_assets.recommend.model import Explanation, Indices, Recommender, Scores, Settings, Voice
+from cer_assets.recommend.topk import all_at_once
 
 USUAL_ODDS = -3.0
 """Log odds that a mean candidate is bought, for a customer no ranker can judge: about one in twenty."""
@@ -61,7 +62,7 @@ class Hybrid(Recommender):
 
     def fit(self, interactions: Interactions, products: pl.DataFrame, as_of: date) -> Self:
         """Fit every family afresh, and count the features."""
-        fitted = {name: model.fit(interactions, products, as_of) for name, model in self._families().items()}
+        fitted = all_at_once(lambda _, model: model.fit(interactions, products, as_of), self._families())
         return self.over(fitted, interactions, products, as_of)
 
     def over(

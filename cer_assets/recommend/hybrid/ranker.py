@@ -19,7 +19,7 @@ from cer_assets.recommend.hybrid.candidates import CandidateSettings, candidates
 from cer_assets.recommend.hybrid.features import Examples, Features
 from cer_assets.recommend.interactions import Interactions
 from cer_assets.recommend.model import Indices, Recommender, Settings
-from cer_assets.recommend.topk import over_blocks
+from cer_assets.recommend.topk import all_at_once, over_blocks
 
 logger = logging.getLogger(__name__)
 
@@ -225,9 +225,8 @@ def examples(
     All that were bought are there, and a sample of the others, each standing for as many as its weight.
     """
     wanted = targets(order_lines, history, cut, settings.windows.days)
-    fitted = (
-        {name: model.fit(history, products, cut) for name, model in families.items()} if len(wanted["A"].rows) else {}
-    )
+    some = families if len(wanted["A"].rows) else {}
+    fitted = all_at_once(lambda _, model: model.fit(history, products, cut), some)
     return examples_of(fitted, history, products, cut, wanted, settings)
 
 

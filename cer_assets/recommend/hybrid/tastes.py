@@ -5,6 +5,7 @@ from copy import copy
 import numpy as np
 import polars as pl
 
+from cer_assets.arrays import distinct
 from cer_assets.recommend.hybrid.ledger import Columns, Floats, Ints, Keys, Ledger, gathered, over
 from cer_assets.recommend.interactions import described
 
@@ -92,7 +93,7 @@ class Taste:
     def _days(self, rows: Ints, kinds: Ints, ages: Ints) -> Ints:
         """Days on which each customer bought of each kind."""
         span = int(ages.max(initial=0)) + 1
-        days = np.unique((rows * self._kinds + kinds) * span + ages)
+        days = distinct((rows * self._kinds + kinds) * span + ages)
         return np.bincount(self._groups.find(days // span)[0], minlength=len(self._groups.keys))
 
     def _products(self) -> tuple[Ints, Ints]:
