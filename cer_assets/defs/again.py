@@ -12,7 +12,7 @@ import dagster as dg
 from dagster._core.events import RunFailureReason
 
 from cer_assets.defs.plan import LOAD, Step
-from cer_assets.defs.processes import GONE, NEVER_UP, UNDER_WAY
+from cer_assets.defs.processes import GONE, NEVER_LAUNCHED, NEVER_UP, UNDER_WAY
 
 STEP = "cer/step"
 """Run tag: the fingerprint of the step that the run is for."""
@@ -28,7 +28,12 @@ ANYWAY = dt.timedelta(hours=6)
 moves neither."""
 MOST_FAULTS = 8
 """So often; the last pause is ten hours, by when somebody has read the alert."""
-_ENDED_FOR_IT = (GONE, NEVER_UP, "This run has been marked as failed from outside the execution context.")
+_ENDED_FOR_IT = (
+    GONE,
+    NEVER_UP,
+    NEVER_LAUNCHED,
+    "This run has been marked as failed from outside the execution context.",
+)
 """What stands in the event of a run whose process could not write it: ours, and what Dagster's code server and queue
 write. A run that took too long is told otherwise, and one that failed before its first step wrote that itself."""
 _ENDED_BY = (RunFailureReason.START_TIMEOUT, RunFailureReason.UNEXPECTED_TERMINATION)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import psutil
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
 PROCESS = "cer/process"
 """Run tag: the process that executes the run, so that a killed run can be told from a running one."""
@@ -23,11 +24,15 @@ _HAS_PROCESS = [status for status in UNDER_WAY if status != dg.DagsterRunStatus.
 START_SECONDS = 300
 """A launched run whose process has not said who it is by then never came up: loading the project takes it seconds, and
 minutes where a machine has far more to do than it can."""
+LAUNCH_SECONDS = 60
+"""A run that left the queue so long ago, and of which no code server was told, will not be told of: whoever took it
+from the queue does that at once, or is gone."""
 _FORMER = 4
 """Parts of the tag while it did not name the start of the machine: a run may be under way during an upgrade."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 GONE = "the process that executed this run is gone; what it left undone is due again"
 NEVER_UP = f"the process that was to execute this run did not come up within {START_SECONDS} s"
+NEVER_LAUNCHED = "whoever took this run from the queue is gone, and no process executes it"
 
 
 @dataclass(frozen=True)
@@ -106,23 +111,48 @@ def say_who_executes(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
         _said.add(run.run_id)
 
 
-def end_killed_runs(instance: dg.DagsterInstance) -> int:
+def end_killed_runs(instance: dg.DagsterInstance, *, daemon: bool = True) -> int:
     """Mark runs as failed whose process is gone, or never came up; returns how many.
 
-    Runs of other hosts are left to run monitoring, which ends those that outlive its bound.
+    Runs of other hosts are left to run monitoring, which ends those that outlive its bound. A run that was taken from
+    the queue by a daemon that was gone before it told a code server is nobody's failure: it goes back into the queue.
+
+    Args:
+        instance: where the runs are recorded.
+        daemon: whether a daemon is there to take runs from the queue; else those too are marked as failed.
     """
     now, ended = dt.datetime.now(dt.UTC).timestamp(), 0
     for record in instance.get_run_records(dg.RunsFilter(statuses=_HAS_PROCESS)):
         run = record.dagster_run
         process = Process.of(run)
-        if process is None:
-            launched = record.start_time or record.update_timestamp.replace(tzinfo=dt.UTC).timestamp()
-            why = NEVER_UP if now - launched > START_SECONDS else None
-        else:
+        if process is not None:
             why = GONE if process.gone() else None
+        else:
+            waited = now - (record.start_time or record.update_timestamp.replace(tzinfo=dt.UTC).timestamp())
+            why = NEVER_UP if waited > START_SECONDS else None
+            if waited > LAUNCH_SECONDS and _never_launched(instance, run):
+                why = None if daemon else NEVER_LAUNCHED
+                if daemon:
+                    _queue_again(instance, run)
         if why is not None:
             ended += _end(instance, run.run_id, why)
     return ended
+
+
+def _never_launched(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether a run left the queue and no code server was asked to start its process: the run says which is, before."""
+    return (
+        run.status == dg.DagsterRunStatus.STARTING
+        and GRPC_INFO_TAG not in run.tags
+        and isinstance(instance.run_coordinator, dg.QueuedRunCoordinator)
+        and isinstance(instance.run_launcher, dg.DefaultRunLauncher)
+    )
+
+
+def _queue_again(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """As the daemon itself does with a run whose code server did not answer it."""
+    instance.report_engine_event(NEVER_LAUNCHED + ": it goes back into the queue", run)
+    instance.report_dagster_event(dg.DagsterEvent.job_enqueue(run), run.run_id)
 
 
 def _end(instance: dg.DagsterInstance, run_id: str, why: str) -> bool:

@@ -106,7 +106,7 @@ def _run(home: Home, instance: dg.DagsterInstance, began: float) -> int:
     running_since = time.monotonic()
     definitions = defs()
     graph = cast("Graph", definitions.resolve_asset_graph())
-    end_killed_runs(instance)
+    end_killed_runs(instance, daemon=False)
     if not _alone(instance):
         return 1
     for what in strays_told(home).values():

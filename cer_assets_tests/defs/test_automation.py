@@ -5,7 +5,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,9 +13,12 @@ from typing import Any, cast
 import dagster as dg
 import polars as pl
 import pytest
+import yaml
 from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
-from cer_assets.defs import again, automation, run
+from cer_assets.defs import again, automation, processes, run
 from cer_assets.defs.automation import job_assets, landing_sensor, retrain_sensor
 from cer_assets.defs.partitions import refuse_hindsight
 from cer_assets.defs.plan import (
@@ -33,6 +36,7 @@ from cer_assets.defs.provenance import Graph
 from cer_assets.defs.raw import checks
 from cer_assets.defs.resources import Home, feeds
 from cer_assets.defs.wiring import resources
+from cer_assets_tests.conftest import PROJECT
 from cer_assets_tests.defs.test_landing import fails, killed, wrong
 
 HEADER = "basket_id,line,source,source_id,product_id,quantity,amount,discount,store_id,ordered_at"
@@ -356,6 +360,66 @@ def test_a_run_whose_process_is_gone_is_marked_as_failed(instance: dg.DagsterIns
     ended = instance.get_run_by_id(run.run_id)
     assert ended is not None
     assert ended.status == dg.DagsterRunStatus.FAILURE
+
+
+@pytest.fixture
+def queueing() -> Iterator[dg.DagsterInstance]:
+    """An instance set up as the project's: runs wait in a queue until a daemon has the code server start them."""
+    configuration = yaml.safe_load(Path(PROJECT, "dagster.yaml").read_text())
+    with dg.instance_for_test(overrides={"run_coordinator": configuration["run_coordinator"]}) as instance:
+        yield instance
+
+
+def taken_from_the_queue(instance: dg.DagsterInstance, tags: Mapping[str, str] | None = None) -> str:
+    """A run that a daemon is about to have started."""
+    where = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("cer_assets"), "__repository__")
+    run = instance.create_run_for_job(
+        dg.job(name="j")(lambda: None),
+        status=dg.DagsterRunStatus.QUEUED,
+        tags=tags,
+        remote_job_origin=RemoteJobOrigin(where, "j"),
+    )
+    starting = dg.DagsterEvent(event_type_value=dg.DagsterEventType.RUN_STARTING.value, job_name="j")
+    instance.report_dagster_event(starting, run.run_id)
+    return run.run_id
+
+
+def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run.status
+
+
+def test_a_run_whose_daemon_was_killed_before_it_was_launched_goes_back_into_the_queue(
+    queueing: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = taken_from_the_queue(queueing)
+    assert end_killed_runs(queueing) == 0
+    assert status(queueing, run_id) == dg.DagsterRunStatus.STARTING, "a daemon may be launching it"
+    monkeypatch.setattr(processes, "LAUNCH_SECONDS", -1)
+    assert end_killed_runs(queueing) == 0
+    assert status(queueing, run_id) == dg.DagsterRunStatus.QUEUED
+
+
+def test_without_a_daemon_a_run_that_was_never_launched_ends_and_is_due_again(
+    queueing: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = taken_from_the_queue(queueing)
+    monkeypatch.setattr(processes, "LAUNCH_SECONDS", -1)
+    assert end_killed_runs(queueing, daemon=False) == 1
+    assert status(queueing, run_id) == dg.DagsterRunStatus.FAILURE
+    assert again.was_killed(queueing, run_id)
+
+
+def test_a_run_that_a_code_server_was_told_of_is_given_the_time_to_come_up(
+    queueing: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = taken_from_the_queue(queueing, {GRPC_INFO_TAG: "{}"})
+    monkeypatch.setattr(processes, "LAUNCH_SECONDS", -1)
+    assert end_killed_runs(queueing, daemon=False) == 0
+    monkeypatch.setattr(processes, "START_SECONDS", -1)
+    assert end_killed_runs(queueing) == 1
+    assert status(queueing, run_id) == dg.DagsterRunStatus.FAILURE
 
 
 def test_a_process_that_comes_up_after_its_run_was_ended_does_nothing(instance: dg.DagsterInstance) -> None:

@@ -29,6 +29,12 @@ LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries {
   name loadStatus locationOrLoadError { __typename ... on PythonError { message } }
 } } } }"""
 RUNS = "{ runsOrError(limit: 50) { ... on Runs { results { runId jobName status } } } }"
+ENDING = """
+query ($run: ID!) {
+  logsForRun(runId: $run) { ... on EventConnection { events {
+    ... on RunFailureEvent { message } ... on ExecutionStepFailureEvent { stepKey error { message } }
+  } } }
+}"""
 STANDING = """
 { assetNodes(loadMaterializations: true) {
   assetKey { path }
@@ -53,6 +59,8 @@ run_coordinator:
   class: QueuedRunCoordinator
   config:
     dequeue_interval_seconds: 1
+    max_user_code_failure_retries: 5
+    user_code_failure_retry_delay: 30
 """
 WORKSPACE = """
 load_from:
@@ -203,6 +211,14 @@ class Live:
     def runs(self) -> list[dict[str, str]]:
         """Runs, newest first."""
         return self.ask(RUNS)["runsOrError"]["results"]
+
+    def unsuccessful(self) -> list[dict[str, Any]]:
+        """The runs that are under way or did not end well, newest first, each with what it says of that."""
+        return [
+            run | {"why": [event for event in self.ask(ENDING, {"run": run["runId"]})["logsForRun"]["events"] if event]}
+            for run in self.runs()
+            if run["status"] != "SUCCESS"
+        ]
 
     def materialization(self, table: str, partition: str | None = None) -> dict[str, Any] | None:
         """The newest materialization of a table, or of one day of it."""

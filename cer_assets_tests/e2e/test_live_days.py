@@ -110,10 +110,6 @@ def pictures(deployment: Deployment, morning: str, folder: Path) -> None:
             window.open(deployment.live.url + path, folder / f"{deployment.name}_{morning}_{page}.png", words)
 
 
-def failed_runs(live: Live) -> list[dict[str, str]]:
-    return [run for run in live.runs() if run["status"] != "SUCCESS"]
-
-
 def test_from_an_empty_home_a_shops_first_drop_becomes_recommendations(deployment: Deployment) -> None:
     live = deployment.live
     assert live.standing() == {}
@@ -121,7 +117,7 @@ def test_from_an_empty_home_a_shops_first_drop_becomes_recommendations(deploymen
     deployment.shop.opens()
     deployment.lists_stand_on(FIRST)
     assert deployment.red() == set()
-    assert failed_runs(live) == []
+    assert live.unsuccessful() == []
     assert deployment.alerts.heard == []
     deployment.reached.add("first")
 
@@ -138,7 +134,7 @@ def test_a_day_whose_daemon_is_killed_is_brought_to_its_end_by_the_next_one(depl
     assert figure(loaded, "rejected") > 0
     assert figure(loaded, "delivered") == figure(loaded, "rejected") + figure(loaded, "dagster/partition_row_count")
     assert deployment.red() == set()
-    assert failed_runs(live) == []
+    assert live.unsuccessful() == []
     assert deployment.alerts.heard == []
     deployment.reached.add("second")
 
