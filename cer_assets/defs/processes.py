@@ -124,33 +124,39 @@ def end_killed_runs(instance: dg.DagsterInstance, *, daemon: bool = True) -> int
     now, ended = dt.datetime.now(dt.UTC).timestamp(), 0
     for record in instance.get_run_records(dg.RunsFilter(statuses=_HAS_PROCESS)):
         run = record.dagster_run
-        process = Process.of(run)
-        if process is not None:
-            why = GONE if process.gone() else None
-        else:
-            waited = now - (record.start_time or record.update_timestamp.replace(tzinfo=dt.UTC).timestamp())
-            why = NEVER_UP if waited > START_SECONDS else None
-            if waited > LAUNCH_SECONDS and _never_launched(instance, run):
-                why = None if daemon else NEVER_LAUNCHED
-                if daemon:
-                    _queue_again(instance, run)
-        if why is not None:
+        waited = now - (record.start_time or record.update_timestamp.replace(tzinfo=dt.UTC).timestamp())
+        if daemon and _never_launched(instance, run, waited):
+            _queue_again(instance, run.run_id, waited)
+        elif why := _why_over(instance, run, waited):
             ended += _end(instance, run.run_id, why)
     return ended
 
 
-def _never_launched(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+def _why_over(instance: dg.DagsterInstance, run: dg.DagsterRun, waited: float) -> str | None:
+    """Why nothing more will come of a run, whose state is so many seconds old; None where something may."""
+    if process := Process.of(run):
+        return GONE if process.gone() else None
+    if _never_launched(instance, run, waited):
+        return NEVER_LAUNCHED
+    return NEVER_UP if waited > START_SECONDS else None
+
+
+def _never_launched(instance: dg.DagsterInstance, run: dg.DagsterRun, waited: float) -> bool:
     """Whether a run left the queue and no code server was asked to start its process: the run says which is, before."""
     return (
-        run.status == dg.DagsterRunStatus.STARTING
+        waited > LAUNCH_SECONDS
+        and run.status == dg.DagsterRunStatus.STARTING
         and GRPC_INFO_TAG not in run.tags
         and isinstance(instance.run_coordinator, dg.QueuedRunCoordinator)
         and isinstance(instance.run_launcher, dg.DefaultRunLauncher)
     )
 
 
-def _queue_again(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """As the daemon itself does with a run whose code server did not answer it."""
+def _queue_again(instance: dg.DagsterInstance, run_id: str, waited: float) -> None:
+    """As the daemon itself does with a run whose code server did not answer; not where another tick has done it."""
+    run = instance.get_run_by_id(run_id)
+    if run is None or not _never_launched(instance, run, waited):
+        return
     instance.report_engine_event(NEVER_LAUNCHED + ": it goes back into the queue", run)
     instance.report_dagster_event(dg.DagsterEvent.job_enqueue(run), run.run_id)
 
