@@ -1,6 +1,7 @@
 """Which process executes a run, and whether it is still there."""
 
 import datetime as dt
+import json
 import os
 import socket
 from dataclasses import dataclass
@@ -8,7 +9,11 @@ from pathlib import Path
 
 import dagster as dg
 import psutil
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._grpc.client import DagsterGrpcClient
+from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+from dagster._serdes import deserialize_value
 
 PROCESS = "cer/process"
 """Run tag: the process that executes the run, so that a killed run can be told from a running one."""
@@ -25,8 +30,10 @@ START_SECONDS = 300
 """A launched run whose process has not said who it is by then never came up: loading the project takes it seconds, and
 minutes where a machine has far more to do than it can."""
 LAUNCH_SECONDS = 60
-"""A run that left the queue so long ago, and of which no code server was told, will not be told of: whoever took it
-from the queue does that at once, or is gone."""
+"""A run that left the queue so long ago, and that no code server executes, will not be executed: whoever took it from
+the queue asks one at once to do so, or is gone."""
+_ANSWER_SECONDS = 10
+"""Within so long a code server says what it executes, or is taken for one that does not answer."""
 _FORMER = 4
 """Parts of the tag while it did not name the start of the machine: a run may be under way during an upgrade."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -115,7 +122,8 @@ def end_killed_runs(instance: dg.DagsterInstance, *, daemon: bool = True) -> int
     """Mark runs as failed whose process is gone, or never came up; returns how many.
 
     Runs of other hosts are left to run monitoring, which ends those that outlive its bound. A run that was taken from
-    the queue by a daemon that was gone before it told a code server is nobody's failure: it goes back into the queue.
+    the queue by a daemon that was gone before a code server had heard of it is nobody's failure: it goes back into the
+    queue.
 
     Args:
         instance: where the runs are recorded.
@@ -142,14 +150,29 @@ def _why_over(instance: dg.DagsterInstance, run: dg.DagsterRun, waited: float) -
 
 
 def _never_launched(instance: dg.DagsterInstance, run: dg.DagsterRun, waited: float) -> bool:
-    """Whether a run left the queue and no code server was asked to start its process: the run says which is, before."""
+    """Whether a run left the queue so many seconds ago, and the code server that was to be asked does not know it."""
     return (
         waited > LAUNCH_SECONDS
         and run.status == dg.DagsterRunStatus.STARTING
-        and GRPC_INFO_TAG not in run.tags
         and isinstance(instance.run_coordinator, dg.QueuedRunCoordinator)
         and isinstance(instance.run_launcher, dg.DefaultRunLauncher)
+        and not _executed(run)
     )
+
+
+def _executed(run: dg.DagsterRun) -> bool:
+    """Whether a code server executes a run; that may be so where it does not answer.
+
+    Before it is asked to, the run is told where it is to be found.
+    """
+    if (told := run.tags.get(GRPC_INFO_TAG)) is None:
+        return False
+    try:
+        asked = CanCancelExecutionRequest(run_id=run.run_id)
+        answer = DagsterGrpcClient(**json.loads(told)).can_cancel_execution(asked, timeout=_ANSWER_SECONDS)
+    except DagsterUserCodeUnreachableError:
+        return True
+    return deserialize_value(answer, CanCancelExecutionResult).can_cancel
 
 
 def _queue_again(instance: dg.DagsterInstance, run_id: str, waited: float) -> None:

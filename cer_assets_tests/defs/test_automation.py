@@ -17,6 +17,9 @@ import yaml
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._grpc.client import DagsterGrpcClient
+from dagster._grpc.types import CanCancelExecutionResult
+from dagster._serdes import serialize_value
 
 from cer_assets.defs import again, automation, processes, run
 from cer_assets.defs.automation import job_assets, landing_sensor, retrain_sensor
@@ -38,6 +41,7 @@ from cer_assets.defs.resources import Home, feeds
 from cer_assets.defs.wiring import resources
 from cer_assets_tests.conftest import PROJECT
 from cer_assets_tests.defs.test_landing import fails, killed, wrong
+from cer_assets_tests.e2e.live import free_port
 
 HEADER = "basket_id,line,source,source_id,product_id,quantity,amount,discount,store_id,ordered_at"
 DAYS = [dt.date(2017, 1, day) for day in (1, 2, 4)]
@@ -411,10 +415,23 @@ def test_without_a_daemon_a_run_that_was_never_launched_ends_and_is_due_again(
     assert again.was_killed(queueing, run_id)
 
 
-def test_a_run_that_a_code_server_was_told_of_is_given_the_time_to_come_up(
+@pytest.mark.parametrize("executes", [True, False])
+def test_a_run_that_its_code_server_does_not_execute_goes_back_into_the_queue(
+    queueing: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, executes: bool
+) -> None:
+    run_id = taken_from_the_queue(queueing, {GRPC_INFO_TAG: json.dumps({"host": "127.0.0.1", "port": 4000})})
+    answer = serialize_value(CanCancelExecutionResult(can_cancel=executes))
+    monkeypatch.setattr(DagsterGrpcClient, "can_cancel_execution", lambda *_, **__: answer)
+    monkeypatch.setattr(processes, "LAUNCH_SECONDS", -1)
+    assert end_killed_runs(queueing) == 0
+    assert status(queueing, run_id) == dg.DagsterRunStatus["STARTING" if executes else "QUEUED"]
+
+
+def test_a_run_whose_code_server_does_not_answer_is_given_the_time_to_come_up(
     queueing: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id = taken_from_the_queue(queueing, {GRPC_INFO_TAG: "{}"})
+    nobody = {"host": "127.0.0.1", "port": free_port()}
+    run_id = taken_from_the_queue(queueing, {GRPC_INFO_TAG: json.dumps(nobody)})
     monkeypatch.setattr(processes, "LAUNCH_SECONDS", -1)
     assert end_killed_runs(queueing, daemon=False) == 0
     monkeypatch.setattr(processes, "START_SECONDS", -1)
