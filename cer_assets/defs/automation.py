@@ -39,7 +39,7 @@ recomputes past days, and is only ever started by hand; so is `rollback`, which 
 | network, lock, busy disk  | three more tries of the step; then the run again after 5, 10, 20 ... minutes            |
 | its process was killed    | noticed at the next tick, asked for again, three times at most                          |
 | it never began, for its   | back into the queue: after a minute where the daemon was killed that took it from       |
-| daemon or code server was | there, after half a minute where the code server does not answer (`dagster.yaml`)       |
+| daemon or code server was | there, after three where the code server does not answer (`dagster.yaml`)               |
 | gone                      |                                                                                         |
 | somebody cancelled it     | nothing before something moves                                                          |
 

@@ -35,8 +35,9 @@ _WORDS = re.compile(
     r"\b(status|http|code|response|server error)\W+(429|50[0-4])\b|internalerror"
     r"|slow ?down|service ?unavailable|timed? ?out|could not (set|acquire) lock"
     r"|database is locked|connection (was )?(refused|reset|aborted|closed)|error sending request|dns error"
-    r"|could not connect|server closed the connection|could not translate host name|temporar(y|ily)"
-    r"|transaction conflict",
+    r"|could not connect|could not translate host name|temporar(y|ily)"
+    r"|transaction conflict|deadlock detected|too many clients|connection slots|database system is"
+    r"|(terminating|closed the) connection|\bEOF detected|broken pipe|body error|incomplete ?message",
     re.IGNORECASE,
 )
 """What libraries say whose errors carry no number: delta-rs, DuckDB, SQLite and the PostgreSQL driver."""

@@ -32,6 +32,8 @@ minutes where a machine has far more to do than it can."""
 LAUNCH_SECONDS = 60
 """A run that left the queue so long ago, and that no code server executes, will not be executed: whoever took it from
 the queue asks one at once to do so, or is gone."""
+MOST_LAUNCHES = 5
+"""So often a run is queued: whose launch brings the daemon down must not do so for ever."""
 _ANSWER_SECONDS = 10
 """Within so long a code server says what it executes, or is taken for one that does not answer."""
 _FORMER = 4
@@ -129,44 +131,48 @@ def end_killed_runs(instance: dg.DagsterInstance, *, daemon: bool = True) -> int
         instance: where the runs are recorded.
         daemon: whether a daemon is there to take runs from the queue; else those too are marked as failed.
     """
-    now, ended = dt.datetime.now(dt.UTC).timestamp(), 0
+    ended = 0
     for record in instance.get_run_records(dg.RunsFilter(statuses=_HAS_PROCESS)):
-        run = record.dagster_run
-        waited = now - (record.start_time or record.update_timestamp.replace(tzinfo=dt.UTC).timestamp())
-        if daemon and _never_launched(instance, run, waited):
-            _queue_again(instance, run.run_id, waited)
-        elif why := _why_over(instance, run, waited):
-            ended += _end(instance, run.run_id, why)
+        why = _why_over(instance, record)
+        if why == NEVER_LAUNCHED and daemon and _queue_again(instance, record.dagster_run.run_id):
+            continue
+        if why is not None:
+            ended += _end(instance, record.dagster_run.run_id, why)
     return ended
 
 
-def _why_over(instance: dg.DagsterInstance, run: dg.DagsterRun, waited: float) -> str | None:
-    """Why nothing more will come of a run, whose state is so many seconds old; None where something may."""
+def _why_over(instance: dg.DagsterInstance, record: dg.RunRecord) -> str | None:
+    """Why nothing more will come of a run as it stands; None where something may."""
+    run = record.dagster_run
     if process := Process.of(run):
         return GONE if process.gone() else None
-    if _never_launched(instance, run, waited):
+    since = record.update_timestamp.replace(tzinfo=dt.UTC).timestamp()
+    if run.status != dg.DagsterRunStatus.STARTING and record.start_time:
+        since = record.start_time
+    waited = dt.datetime.now(dt.UTC).timestamp() - since
+    if waited > LAUNCH_SECONDS and _launched_by_a_daemon(instance, run) and not _executed(run, since):
         return NEVER_LAUNCHED
     return NEVER_UP if waited > START_SECONDS else None
 
 
-def _never_launched(instance: dg.DagsterInstance, run: dg.DagsterRun, waited: float) -> bool:
-    """Whether a run left the queue so many seconds ago, and the code server that was to be asked does not know it."""
+def _launched_by_a_daemon(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether a run has left the queue, and its daemon asks a code server to execute it."""
     return (
-        waited > LAUNCH_SECONDS
-        and run.status == dg.DagsterRunStatus.STARTING
+        run.status == dg.DagsterRunStatus.STARTING
         and isinstance(instance.run_coordinator, dg.QueuedRunCoordinator)
         and isinstance(instance.run_launcher, dg.DefaultRunLauncher)
-        and not _executed(run)
     )
 
 
-def _executed(run: dg.DagsterRun) -> bool:
-    """Whether a code server executes a run; that may be so where it does not answer.
+def _executed(run: dg.DagsterRun, since: float) -> bool:
+    """Whether a code server executes a run; that may be so where it does not answer, or was started since.
 
     Before it is asked to, the run is told where it is to be found.
     """
     if (told := run.tags.get(GRPC_INFO_TAG)) is None:
         return False
+    if psutil.Process().create_time() > since:  # sensors live in the code server: a younger one knows of no older run
+        return True
     try:
         asked = CanCancelExecutionRequest(run_id=run.run_id)
         answer = DagsterGrpcClient(**json.loads(told)).can_cancel_execution(asked, timeout=_ANSWER_SECONDS)
@@ -175,13 +181,19 @@ def _executed(run: dg.DagsterRun) -> bool:
     return deserialize_value(answer, CanCancelExecutionResult).can_cancel
 
 
-def _queue_again(instance: dg.DagsterInstance, run_id: str, waited: float) -> None:
-    """As the daemon itself does with a run whose code server did not answer; not where another tick has done it."""
-    run = instance.get_run_by_id(run_id)
-    if run is None or not _never_launched(instance, run, waited):
-        return
-    instance.report_engine_event(NEVER_LAUNCHED + ": it goes back into the queue", run)
-    instance.report_dagster_event(dg.DagsterEvent.job_enqueue(run), run.run_id)
+def _queue_again(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """As the daemon itself does with a run whose code server did not answer it; no more than a few times.
+
+    Another tick may have done so since the run was looked at: then it is left alone.
+    """
+    times = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_ENQUEUED).records
+    if len(times) >= MOST_LAUNCHES:
+        return False
+    record = instance.get_run_record_by_id(run_id)
+    if record is not None and _why_over(instance, record) == NEVER_LAUNCHED:
+        instance.report_engine_event(NEVER_LAUNCHED + ": it goes back into the queue", record.dagster_run)
+        instance.report_dagster_event(dg.DagsterEvent.job_enqueue(record.dagster_run), run_id)
+    return True
 
 
 def _end(instance: dg.DagsterInstance, run_id: str, why: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import dagster as dg
 import polars as pl
+import psutil
 import pytest
 import yaml
 from dagster._core.definitions.sensor_definition import SensorExecutionData
@@ -379,13 +380,17 @@ def taken_from_the_queue(instance: dg.DagsterInstance, tags: Mapping[str, str] |
     where = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("cer_assets"), "__repository__")
     run = instance.create_run_for_job(
         dg.job(name="j")(lambda: None),
-        status=dg.DagsterRunStatus.QUEUED,
         tags=tags,
         remote_job_origin=RemoteJobOrigin(where, "j"),
     )
-    starting = dg.DagsterEvent(event_type_value=dg.DagsterEventType.RUN_STARTING.value, job_name="j")
-    instance.report_dagster_event(starting, run.run_id)
+    instance.report_dagster_event(dg.DagsterEvent.job_enqueue(run), run.run_id)
+    take_from_the_queue(instance, run.run_id)
     return run.run_id
+
+
+def take_from_the_queue(instance: dg.DagsterInstance, run_id: str) -> None:
+    starting = dg.DagsterEvent(event_type_value=dg.DagsterEventType.RUN_STARTING.value, job_name="j")
+    instance.report_dagster_event(starting, run_id)
 
 
 def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
@@ -425,6 +430,30 @@ def test_a_run_that_its_code_server_does_not_execute_goes_back_into_the_queue(
     monkeypatch.setattr(processes, "LAUNCH_SECONDS", -1)
     assert end_killed_runs(queueing) == 0
     assert status(queueing, run_id) == dg.DagsterRunStatus["STARTING" if executes else "QUEUED"]
+
+
+def test_a_code_server_that_was_started_since_cannot_say_that_a_run_is_not_executed(
+    queueing: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = taken_from_the_queue(queueing, {GRPC_INFO_TAG: json.dumps({"host": "127.0.0.1", "port": 4000})})
+    monkeypatch.setattr(processes, "LAUNCH_SECONDS", -1)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _: time.time() + 60)
+    assert end_killed_runs(queueing) == 0
+    assert status(queueing, run_id) == dg.DagsterRunStatus.STARTING
+
+
+def test_a_run_whose_launch_is_cut_off_again_and_again_ends(
+    queueing: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = taken_from_the_queue(queueing)
+    monkeypatch.setattr(processes, "LAUNCH_SECONDS", -1)
+    ended = 0
+    for _ in range(processes.MOST_LAUNCHES):
+        ended = end_killed_runs(queueing)
+        if not ended:
+            take_from_the_queue(queueing, run_id)
+    assert ended == 1
+    assert status(queueing, run_id) == dg.DagsterRunStatus.FAILURE
 
 
 def test_a_run_whose_code_server_does_not_answer_is_given_the_time_to_come_up(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import dagster as dg
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from cer_assets.defs.faults import RetryFaults, passes
 
@@ -40,7 +41,11 @@ def every_word(monkeypatch: pytest.MonkeyPatch) -> None:
         (OSError(errno.EBUSY, "busy"), True),
         (OSError(errno.EIO, "input/output error"), True),
         (OSError(SLOW_DOWN), True),
+        (OSError("Generic S3 error: request or response body error"), True),
         (caused_by(OSError(SLOW_DOWN)), True),
+        (OperationalError("FATAL: the database system is starting up", None, Exception()), True),
+        (OperationalError("server closed the connection unexpectedly", None, Exception()), True),
+        (OperationalError('relation "runs" does not exist', None, Exception()), False),
         (ClientError(503), True),
         (ClientError(429), True),
         (ClientError(403), False),

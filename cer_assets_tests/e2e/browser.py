@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -47,7 +48,10 @@ class Browser:
         return self._driver.execute_script(ENDLESS)
 
     def _text(self) -> str:
-        return self._driver.find_element(By.TAG_NAME, "body").text
+        try:
+            return self._driver.find_element(By.TAG_NAME, "body").text
+        except StaleElementReferenceException:  # the page was replaced meanwhile
+            return ""
 
 
 @contextmanager

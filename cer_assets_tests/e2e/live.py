@@ -60,7 +60,7 @@ run_coordinator:
   config:
     dequeue_interval_seconds: 1
     max_user_code_failure_retries: 5
-    user_code_failure_retry_delay: 30
+    user_code_failure_retry_delay: 180
 """
 WORKSPACE = """
 load_from:
@@ -73,6 +73,10 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+class NoAnswerError(ConnectionError):
+    """The UI did not answer a question, as where the database was too busy."""
 
 
 class Live:
@@ -180,9 +184,10 @@ class Live:
         """The data of a GraphQL answer."""
         body = json.dumps({"query": query, "variables": dict(variables or {})}).encode()
         request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             found = json.load(answer)
-        assert "errors" not in found, found["errors"]
+        if "errors" in found:
+            raise NoAnswerError(found["errors"])
         return found["data"]
 
     def wait(self, what: str, happened: Callable[[], Any], seconds: float = 360) -> Any:
