@@ -362,9 +362,7 @@ def test_a_run_whose_process_is_gone_is_marked_as_failed(instance: dg.DagsterIns
         dg.job(name="j")(lambda: None), run_id=run_id, status=dg.DagsterRunStatus.STARTED, tags=tags
     )
     assert end_killed_runs(instance) == 1
-    ended = instance.get_run_by_id(run.run_id)
-    assert ended is not None
-    assert ended.status == dg.DagsterRunStatus.FAILURE
+    assert status(instance, run.run_id) == dg.DagsterRunStatus.FAILURE
 
 
 @pytest.fixture
@@ -420,26 +418,25 @@ def test_without_a_daemon_a_run_that_was_never_launched_ends_and_is_due_again(
     assert again.was_killed(queueing, run_id)
 
 
-@pytest.mark.parametrize("executes", [True, False])
+@pytest.mark.parametrize(
+    ("executes", "younger", "then"),
+    [
+        pytest.param(True, False, "STARTING", id="executes it"),
+        pytest.param(False, False, "QUEUED", id="does not"),
+        pytest.param(False, True, "STARTING", id="cannot say, having been started since"),
+    ],
+)
 def test_a_run_that_its_code_server_does_not_execute_goes_back_into_the_queue(
-    queueing: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, executes: bool
+    queueing: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, executes: bool, younger: bool, then: str
 ) -> None:
     run_id = taken_from_the_queue(queueing, {GRPC_INFO_TAG: json.dumps({"host": "127.0.0.1", "port": 4000})})
     answer = serialize_value(CanCancelExecutionResult(can_cancel=executes))
     monkeypatch.setattr(DagsterGrpcClient, "can_cancel_execution", lambda *_, **__: answer)
+    if younger:
+        monkeypatch.setattr(psutil.Process, "create_time", lambda _: time.time() + 60)
     monkeypatch.setattr(processes, "LAUNCH_SECONDS", -1)
     assert end_killed_runs(queueing) == 0
-    assert status(queueing, run_id) == dg.DagsterRunStatus["STARTING" if executes else "QUEUED"]
-
-
-def test_a_code_server_that_was_started_since_cannot_say_that_a_run_is_not_executed(
-    queueing: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_id = taken_from_the_queue(queueing, {GRPC_INFO_TAG: json.dumps({"host": "127.0.0.1", "port": 4000})})
-    monkeypatch.setattr(processes, "LAUNCH_SECONDS", -1)
-    monkeypatch.setattr(psutil.Process, "create_time", lambda _: time.time() + 60)
-    assert end_killed_runs(queueing) == 0
-    assert status(queueing, run_id) == dg.DagsterRunStatus.STARTING
+    assert status(queueing, run_id) == dg.DagsterRunStatus[then]
 
 
 def test_a_run_whose_launch_is_cut_off_again_and_again_ends(
