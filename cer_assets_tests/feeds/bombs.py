@@ -10,7 +10,6 @@ import io
 import json
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 
 from cer_assets.feeds import list_drops, read_drops
 from cer_assets_tests.feeds.conftest import declare
+from cer_assets_tests.feeds.memory import MemoryWatch
 from cer_assets_tests.feeds.mutants import DAY, ZONE
 
 FEED = declare("demographics")
@@ -123,24 +123,6 @@ BOMBS: dict[str, tuple[str, Callable[[int], bytes]]] = {
 }
 
 
-def _resident() -> int:
-    with Path("/proc/self/statm").open() as file:
-        return int(file.read().split()[1]) * 4096
-
-
-class _Watch(threading.Thread):
-    """The most memory held while it runs, looked at every few milliseconds."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.before = self.most = _resident()
-        self.over = threading.Event()
-
-    def run(self) -> None:
-        while not self.over.wait(0.003):
-            self.most = max(self.most, _resident())
-
-
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=sorted(BOMBS))
@@ -159,15 +141,14 @@ def main(arguments: Sequence[str]) -> None:
                 file.write(block)
         (drop,) = list_drops(Path(folder), FEED.feed)
         read_drops(FEED, [], ZONE)  # what is imported and compiled at first is not the file's
-        watch, start = _Watch(), time.perf_counter()
-        watch.start()
-        delivery = read_drops(FEED, [drop], ZONE, chosen.megabytes * 1_000_000)
-        watch.over.set()
+        start = time.perf_counter()
+        with MemoryWatch() as memory:
+            delivery = read_drops(FEED, [drop], ZONE, chosen.megabytes * 1_000_000)
     told = {
         "bytes": drop.bytes,
         "refused": delivery.refused,
         **delivery.files.select("delivered", "accepted", "rejected").row(0, named=True),
-        "megabytes": round((watch.most - watch.before) / 1e6),
+        "megabytes": memory.megabytes,
         "seconds": round(time.perf_counter() - start, 2),
     }
     sys.stdout.write(json.dumps(told) + "\n")

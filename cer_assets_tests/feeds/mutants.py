@@ -11,7 +11,6 @@ import gzip
 import io
 import json
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -31,6 +30,7 @@ import pyarrow.parquet as pq
 import cer_assets
 from cer_assets.feeds import CONTRACTS, Feed, catalogue, contract_columns, list_drops, read_drops
 from cer_assets.feeds.catalogue import Layout
+from cer_assets_tests.feeds.memory import MemoryWatch
 
 ZONE = "America/New_York"
 DAY = dt.date(2024, 1, 2)
@@ -669,11 +669,6 @@ def _troubles(frame: pl.DataFrame) -> list[str]:
     return []
 
 
-def peak_megabytes() -> float:
-    """The most memory this process ever held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
@@ -687,15 +682,16 @@ def main(arguments: Sequence[str]) -> None:
     slowest = (0.0, "")
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         judged(mutant(1, -1, every), Path(folder))
-        before, start = peak_megabytes(), time.perf_counter()
-        for number in range(chosen.first, chosen.first + chosen.count):
-            one, began = mutant(number, chosen.seed, every), time.perf_counter()
-            how, fault = judged(one, Path(folder))
-            slowest = max(slowest, (time.perf_counter() - began, f"{number} {one.kind} {one.name}"))
-            endings[how] += 1
-            kinds[one.kind.partition(" and ")[0]] += 1
-            if fault:
-                faults.append(f"{number} {one.feed.feed}/{one.name}, {one.kind}, {how}: {fault}")
+        start = time.perf_counter()
+        with MemoryWatch() as memory:
+            for number in range(chosen.first, chosen.first + chosen.count):
+                one, began = mutant(number, chosen.seed, every), time.perf_counter()
+                how, fault = judged(one, Path(folder))
+                slowest = max(slowest, (time.perf_counter() - began, f"{number} {one.kind} {one.name}"))
+                endings[how] += 1
+                kinds[one.kind.partition(" and ")[0]] += 1
+                if fault:
+                    faults.append(f"{number} {one.feed.feed}/{one.name}, {one.kind}, {how}: {fault}")
         seconds = time.perf_counter() - start
     told = {
         "mutants": chosen.count,
@@ -704,8 +700,7 @@ def main(arguments: Sequence[str]) -> None:
         "faults": faults,
         "seconds": round(seconds, 1),
         "slowest": slowest,
-        "megabytes before": round(before),
-        "megabytes at most": round(peak_megabytes()),
+        "megabytes": memory.megabytes,
     }
     sys.stdout.write(json.dumps(told, indent=1) + "\n")
 
