@@ -33,8 +33,7 @@ check: $(READY)  ## style, types, layering, dependencies, definitions
 	@$(BIN)/dg check defs
 
 ui: $(READY)  ## the Dagster UI with its daemon
-	@mkdir -p $(CER_HOME)/dagster && cat dagster.yaml $(CER_INSTANCE_FILE) > $(CER_HOME)/dagster/dagster.yaml
-	@DAGSTER_HOME=$(abspath $(CER_HOME))/dagster $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+	@DAGSTER_HOME=$(abspath $(CER_HOME))/dagster deploy/entrypoint.sh $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
 bench: $(READY)  ## side by side with peers; prints JSON
 	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file; done
