@@ -12,10 +12,11 @@
 | erasure sensor  | as often (`erasure/automation.py`)   | `erasure` once somebody asked to be forgotten              |
 
 Jobs in their order: `load` (drops into raw), `customers` (people, purchases, value, segments, predictions as of the
-newest day), `models` (ALS, one partition an audience; the challenge that settles whose lists are shown), `history` (the
-days that a table with a history lacks), `recommendations` (lists, snapshot, warehouse). `training` is the identity
-model alone: its challenger goes live only if the guards pass, and what stands on it is due from then on. `restate`
-recomputes past days, and is only ever started by hand; so is `rollback`, which brings a former champion back.
+newest day; who withdrew a consent leaves the lists that stand), `models` (ALS, one partition an audience; the challenge
+that settles whose lists are shown), `history` (the days that a table with a history lacks), `recommendations` (lists,
+snapshot, warehouse). `training` is the identity model alone: its challenger goes live only if the guards pass, and what
+stands on it is due from then on. `restate` recomputes past days, and is only ever started by hand; so is `rollback`,
+which brings a former champion back.
 
 | what is learned           | anew                                             | goes live                            |
 |---------------------------|--------------------------------------------------|--------------------------------------|
@@ -76,11 +77,12 @@ _HISTORY = dg.AssetSelection.assets(["value", "rfm"], ["value", "rfm_history"])
 _MODELS = dg.AssetSelection.assets(
     *(["recommend", name] for name in ("als", "model", "evaluation", "leaks", "decisions"))
 )
+_OFF_THE_LISTS = dg.AssetSelection.assets(["recommend", "withdrawn"])
 SELECTIONS: dict[str, dg.AssetSelection] = {
-    "customers": dg.AssetSelection.groups("identity", "customer", "value", "segment", "predict"),
+    "customers": dg.AssetSelection.groups("identity", "customer", "value", "segment", "predict") | _OFF_THE_LISTS,
     "models": _MODELS,
     "history": _HISTORY,
-    "recommendations": dg.AssetSelection.groups("recommend", "insight") - _MODELS,
+    "recommendations": dg.AssetSelection.groups("recommend", "insight") - _MODELS - _OFF_THE_LISTS,
 }
 """The assets of each job downstream of the drops, in the order in which the jobs follow each other."""
 

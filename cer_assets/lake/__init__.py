@@ -13,6 +13,7 @@ from cer_assets.lake.snapshot import (
     prune_snapshots,
     read_snapshot,
     take_snapshot,
+    take_up,
 )
 from cer_assets.lake.sql import SqlFile, column_lineage, read_sql_file, sql_files, tables_read
 from cer_assets.lake.tables import Lake, MissingTable, Published, stretches
@@ -39,4 +40,5 @@ __all__ = [
     "stretches",
     "tables_read",
     "take_snapshot",
+    "take_up",
 ]

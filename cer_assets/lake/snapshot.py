@@ -53,7 +53,20 @@ def take_snapshot(lake: Lake, folder: Path) -> Snapshot:
         raise RuntimeError(
             f"no snapshot of {lake.root}: its tables change while they are looked at; is another run on?"
         )
-    snapshot = Snapshot(versions)
+    return _made_current(Snapshot(versions), folder)
+
+
+def take_up(lake: Lake, folder: Path, table: str) -> Snapshot:
+    """Make the current snapshot name the present version of one table, and of every other the one that it names.
+
+    Raises:
+        FileNotFoundError: none was taken yet.
+    """
+    present = {table: lake.open(table).version()}
+    return _made_current(Snapshot({**read_snapshot(folder).versions, **present}), folder)
+
+
+def _made_current(snapshot: Snapshot, folder: Path) -> Snapshot:
     write_atomically(folder / f"{snapshot.name}.json", snapshot.text.encode())
     write_atomically(folder / CURRENT, snapshot.text.encode())
     return snapshot
