@@ -90,21 +90,21 @@ def attempt(instance: dg.DagsterInstance, runs: Sequence[dg.RunRecord], now: dt.
     if newest.status != dg.DagsterRunStatus.FAILURE:
         verdict = "was cancelled" if newest.status == dg.DagsterRunStatus.CANCELED else "ran"
         return f"{newest.job_name} {verdict} on these very inputs"
-    failures = _in_a_row(runs, lambda run: run.dagster_run.status == dg.DagsterRunStatus.FAILURE)
+    next_one = len(runs)  # never a number that was taken before: Dagster starts no second run under one key
     if kills := _in_a_row(runs, lambda run: was_killed(instance, run.dagster_run.run_id)):
         killed = f"{newest.job_name} was killed on these very inputs, {kills} times in a row"
-        return failures if kills <= MOST_KILLED else killed
+        return next_one if kills <= MOST_KILLED else killed
     faults = _in_a_row(runs, lambda run: _passes(instance, run.dagster_run.run_id))
     if not faults:
         due = _ended(runs[0]) + ANYWAY
         failed = f"{newest.job_name} failed on these very inputs, again at {due:%H:%M} UTC"
-        return failures if now >= due else failed
+        return next_one if now >= due else failed
     due = _ended(runs[0]) + PAUSE * 2 ** (faults - 1)
     if faults > MOST_FAULTS or now < due:
         return f"{newest.job_name} ended by a fault of disk or network" + (
             f": tried {faults} times" if faults > MOST_FAULTS else f", again at {due:%H:%M} UTC"
         )
-    return failures
+    return next_one
 
 
 def _in_a_row(runs: Sequence[dg.RunRecord], ended_so: Callable[[dg.RunRecord], bool]) -> int:

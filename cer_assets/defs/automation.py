@@ -31,7 +31,8 @@ which brings a former champion back.
 
 | table                     | must be new                                      | else                                 |
 |---------------------------|--------------------------------------------------|--------------------------------------|
-| a day each, the report    | four hours after the daily schedule              | overdue in the UI, and an alert      |
+| a day each, the report,   | four hours after the daily schedule              | overdue in the UI, and an alert      |
+| lists of moments, pairs   |                                                  |                                      |
 | people, links, households | within eight days                                | the same                             |
 
 | what ended a run          | what follows                                                                            |
@@ -133,7 +134,9 @@ def _at(time: dt.time) -> str:
 
 
 _WEEKLY = {("identity", "links"), ("identity", "customers"), ("identity", "households")}
-_MORNING = {("insight", "report"), ("customer", "orders"), ("raw", "transactions"), ("raw", "events")}
+_MORNING = {("insight", "report"), ("customer", "orders"), ("raw", "transactions"), ("raw", "events")} | {
+    ("recommend", name) for name in ("moments", "bought_together", "rhythms")
+}
 _PEOPLE_READ = {"value", "segment", "predict", "recommend", "insight"}
 
 

@@ -213,7 +213,7 @@ def test_a_file_that_goes_on_growing_and_files_that_no_feed_reads_are_told_witho
         ("landing zone", "warning"),
         ("landing zone: transactions", "warning"),
     }
-    said = " ".join(alert.what for alert in found.values())
+    said = json.dumps([alert.as_json() for alert in found.values()])
     assert "a file of 2017-01-01 goes on growing" in said
     assert "ada" not in said
 
@@ -231,6 +231,7 @@ def test_every_table_that_people_look_at_says_by_when_it_must_be_new(project: dg
         *("identity/customers", "identity/links", "customer/orders", "value/rfm", "value/clv", "value/buckets"),
         *("segment/behaviour", "segment/preference", "segment/profiles", "predict/churn", "predict/purchase"),
         *("predict/response", "recommend/recommendations", "insight/report", "insight/snapshot", "raw/transactions"),
+        *(f"recommend/{name}" for name in ("moments", "bought_together", "rhythms")),
     }
     assert looked_at <= told
     assert not {"identity/model", "raw/transactions_rejects", "raw/weather", "value/clv_model"} & told

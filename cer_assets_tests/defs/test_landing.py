@@ -308,6 +308,15 @@ def test_failures_of_another_kind_do_not_count_among_the_kills_of_a_step(
     assert again.attempt(instance, runs, dt.datetime.now(dt.UTC)) == again.MOST_KILLED + 1
 
 
+def test_an_attempt_has_a_number_that_none_before_it_had(empty_home: Home, instance: dg.DagsterInstance) -> None:
+    drop(empty_home, f"{DAYS[0]}.csv")
+    (step,) = due_loads(empty_home)
+    for ends in (killed, killed, cancelled, killed):
+        ends(instance, again.tags_of(step))
+    runs = again.attempts(instance, [step])[step.fingerprint]
+    assert again.attempt(instance, runs, dt.datetime.now(dt.UTC)) == 4
+
+
 def test_while_a_load_of_a_feed_is_under_way_no_other_of_it_is_asked_for_but_those_of_others_are(
     empty_home: Home, instance: dg.DagsterInstance
 ) -> None:
