@@ -26,8 +26,8 @@ from cer_assets.lake import stretches
 
 LOAD, HISTORY_JOB, PURCHASES = "load", "history", "transactions"
 PASSED_OVER = (LOAD, HISTORY_JOB)
-"""Jobs without which the others go on: what stands on a check that never answers is held back by itself, and past days
-that cannot be computed do not hold up today's lists."""
+"""Jobs that no other waits for: what stands on a check that never answers is held back by itself, and past days that
+cannot be computed do not hold up today's lists."""
 FIRST_DELIVERY, LAST_DELIVERY = "cer/first_delivery", "cer/last_delivery"
 """Run tags: the days of delivery that a load reads of a feed without partitions."""
 BYTES_A_RUN = 600_000_000
@@ -350,7 +350,8 @@ def due_steps(
 ) -> Iterator[Step | str]:
     """The runs of which any may be next, each for when those before it cannot be taken.
 
-    Only those of `PASSED_OVER` have others after them. Where nothing else is due a sentence that says why is the last.
+    After a step come those that do not stand on its assets: one that fails, or waits for its next try, holds back what
+    reads them and nothing else. A sentence that says what holds for the rest is the last.
 
     Args:
         instance: where materializations and check evaluations are recorded.
@@ -369,6 +370,7 @@ def due_steps(
     unanswered = {check.asset_key for check, passed in answers if passed is None}
     yield from _load_again(records, home, unanswered)
     waiting: list[str] = []
+    behind: set[AssetKey] = set()
     for job, wanted in jobs.items():
         if job == HISTORY_JOB:
             if step := _history(records, graph, home, wanted, held):
@@ -376,11 +378,12 @@ def due_steps(
             continue
         due = _due(records, graph, home, wanted, day, unanswered)
         waiting += [f"{key.to_user_string()} waits for {', '.join(held[key])}" for key in due if key in held]
-        free = tuple(key for key in due if key not in held)
+        free = tuple(key for key in due if key not in held and key not in behind)
         if free:
             yield _step(records, graph, home, job, free, day)
-            return
-    yield f"held back by a blocking check: {'; '.join(waiting[:3])}" if waiting else f"everything stands on {day}"
+            behind |= {above for key in free for above in standing_on(graph, key)}
+    stands = f"everything else stands on {day}" if behind else f"everything stands on {day}"
+    yield f"held back by a blocking check: {'; '.join(waiting[:3])}" if waiting else stands
 
 
 def _step(records: Records, graph: Graph, home: Home, job: str, assets: tuple[AssetKey, ...], day: dt.date) -> Step:

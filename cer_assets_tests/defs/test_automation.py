@@ -22,7 +22,7 @@ from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import CanCancelExecutionResult
 from dagster._serdes import serialize_value
 
-from cer_assets.defs import again, automation, processes, run
+from cer_assets.defs import again, automation, plan, processes, run
 from cer_assets.defs.automation import job_assets, landing_sensor, retrain_sensor
 from cer_assets.defs.partitions import refuse_hindsight
 from cer_assets.defs.plan import (
@@ -295,6 +295,31 @@ def test_a_load_whose_check_falls_over_every_time_is_asked_for_once_and_then_aft
     (anew,) = caught_up(project, instance, empty_home, second.cursor).run_requests or []
     assert anew.job_name == "load"
     assert anew.run_key != asked.run_key
+
+
+def test_a_step_that_may_not_be_taken_holds_back_what_reads_its_assets_and_nothing_else(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded(empty_home, DAYS)
+    due = {
+        dg.AssetKey(name.split("/"))
+        for name in ("predict/response_model", "predict/response", "recommend/recommendations", "insight/snapshot")
+    }
+    monkeypatch.setattr(plan, "_due", lambda *given: [key for key in given[3] if key in due])
+    first = caught_up(project, instance, empty_home)
+    (failing,) = first.run_requests or []
+    assert {key.path[0] for key in failing.asset_selection or ()} == {"predict"}
+    run = instance.create_run_for_job(dg.job(name="customers")(lambda: None), tags=failing.tags)
+    instance.report_run_failed(run, "a bug")
+
+    second = caught_up(project, instance, empty_home, first.cursor)
+    (lists,) = second.run_requests or []
+    # The snapshot is one of all tables: it waits for those of predictions.
+    assert lists.asset_selection == [dg.AssetKey(["recommend", "recommendations"])]
+    due.remove(dg.AssetKey(["recommend", "recommendations"]))
+    said = str(caught_up(project, instance, empty_home, second.cursor).skip_message)
+    assert "failed on these very inputs" in said
+    assert "everything else stands on" in said
 
 
 def test_a_check_that_was_planned_for_a_feed_that_never_came_holds_nothing_back(
