@@ -16,8 +16,8 @@ TABLE, FILE, MODEL, VERSIONS, SNAPSHOTS, WRITTEN_ANEW, SAME, NOT_READ = (
 )
 """Kinds of what is touched: rows of a table; rows of a delivered file; a model that is trained anew; versions of a
 table that are no longer kept; snapshots that are no longer kept; files that are made anew; another request about the
-same person, whose receipt lists it all; and a file of which nobody can say whether it names the person, for somebody
-to act."""
+same person, whose receipt lists it all; and a file, or what was left unfinished in a folder, of which nobody can say
+whether it names the person, for somebody to act."""
 
 RECEIPTS = pl.Schema(
     {

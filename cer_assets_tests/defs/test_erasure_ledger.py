@@ -12,6 +12,7 @@ from cer_assets.defs.automation import job_assets
 from cer_assets.defs.erasure.automation import erasure_step
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import LEDGER, Home
+from cer_assets.erasure.receipts import FILE, NOT_READ
 from cer_assets_tests.defs.conftest import evaluate
 from cer_assets_tests.defs.test_erasure import CRM, KEY, OTHERS, OWN, forget, lines, loaded, write
 from cer_assets_tests.defs.test_landing import locked
@@ -89,3 +90,62 @@ def test_a_file_archived_after_its_load_keeps_its_rows_and_its_line(project: dg.
     told = home.ledger("crm_customers").sort("file").select("file", "delivered", "accepted", "rejected").rows()
     assert told == [(f"{DAY}.csv", 5, 5, 0), (late.name, 4, 3, 1)]
     assert evaluate(project, home, "raw/crm_customers", "nothing_lost").passed
+
+
+OUTSIDE = ("2016-12-31.csv", "2099-01-01.csv")
+
+
+def test_drops_outside_the_daily_grid_are_cleaned_and_told_and_still_not_loaded(
+    project: dg.Definitions, home: Home
+) -> None:
+    left = {write(home, "crm_customers", name, lines(CRM, *OTHERS[:2], OWN, OTHERS[2])) for name in OUTSIDE}
+    forget(home)
+    wanted = lines(CRM, *OTHERS[:2], "", OTHERS[2]).encode("cp1252")
+    assert {path.read_bytes() for path in left} == {wanted}
+    told = dict(home.read("erasure.receipts").filter(pl.col("kind") == FILE).select("name", "rows").iter_rows())
+    assert {name: told.get(f"crm_customers/{name}") for name in OUTSIDE} == dict.fromkeys(OUTSIDE, 1)
+    assert home.ledger("crm_customers")["file"].to_list() == [f"{DAY}.csv"]
+    assert evaluate(project, home, "erasure/receipts", "receipts_add_up").passed
+
+
+def test_a_drop_outside_the_grid_whose_erasure_was_killed_is_cleaned_by_the_next_and_not_loaded(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cer_assets.defs.erasure import removal
+
+    path = write(home, "crm_customers", OUTSIDE[0], lines(CRM, *OTHERS[5:8], OWN))
+    tell = removal._tell  # pyright: ignore[reportPrivateUsage]
+
+    def told_at_last(home: Home, kind: str, name: str, rows: dict[str, int] | None) -> None:
+        tell(home, kind, name, rows)
+        if name.endswith(path.name):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(removal, "_tell", told_at_last)
+        with pytest.raises(KeyboardInterrupt):
+            forget(home)
+    assert b"Z1" in path.read_bytes()
+    forget(home)
+    assert b"Z1" not in path.read_bytes()
+    assert home.read("raw.crm_customers").height == 5
+
+
+def test_what_was_left_unfinished_for_a_day_is_told_by_its_place_until_it_is_gone(
+    project: dg.Definitions, home: Home
+) -> None:
+    left = write(home, "crm_customers", f"{DAY}.zeb.csv.part", lines(CRM, OWN))
+    lost = write(home, "zeb", ".zeb.csv", lines(CRM, OWN))
+    fresh = write(home, "consents", "2017-01-02.csv.part", lines("source,source_id,purpose,granted,at"))
+    keep = write(home, "web_accounts", ".gitkeep", "")
+    for path in (left, lost, keep):
+        os.utime(path, (0, 0))
+    forget(home)
+    told = home.read("erasure.receipts").filter(pl.col("kind") == NOT_READ)["name"].to_list()
+    assert told == ["./: unfinished files", "crm_customers/: unfinished files"]
+    assert fresh.exists()
+    check = evaluate(project, home, "erasure/receipts", "every_file_was_looked_into")
+    assert not check.passed and check.metadata["left unfinished"].value == 2
+    left.unlink()
+    lost.unlink()
+    assert evaluate(project, home, "erasure/receipts", "every_file_was_looked_into").passed

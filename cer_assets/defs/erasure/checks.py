@@ -4,7 +4,7 @@ import dagster as dg
 import polars as pl
 
 from cer_assets.defs.erasure.listed import LIST, kept_out_of, key, receipts, requests, suppression
-from cer_assets.defs.erasure.removal import spill
+from cer_assets.defs.erasure.removal import left_unfinished, spill
 from cer_assets.defs.io import table
 from cer_assets.defs.resources import Home, feeds
 from cer_assets.erasure import KEY_VARIABLE, Keyed, NoKey
@@ -102,16 +102,21 @@ def receipts_add_up(home: Home) -> dg.AssetCheckResult:
 @dg.asset_check(
     asset=dg.AssetKey(["erasure", "receipts"]),
     name="every_file_was_looked_into",
-    description="No file of the landing zone was neither text nor readable when somebody was erased.",
+    description="No file of the landing zone was neither text nor readable, or left unfinished, when somebody was"
+    " erased.",
 )
 def every_file_was_looked_into(home: Home) -> dg.AssetCheckResult:
     """A file that nobody can look into may name the person: somebody must delete it, or have it delivered again."""
     named = receipts(home).filter(pl.col("kind") == NOT_READ)["name"].unique().sort()
-    there = [name for name in named if home.landing.joinpath(name).exists()]
+    unfinished = left_unfinished(home)
+    there = [name for name in named if name in unfinished or home.landing.joinpath(name).exists()]
     return dg.AssetCheckResult(
         passed=not there,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"files": ", ".join(there) or "none"},
+        metadata={
+            "files": ", ".join(there) or "none",
+            "left unfinished": sum(unfinished[name] for name in there if name in unfinished),
+        },
     )
 
 

@@ -6,6 +6,8 @@ removed, and found again by hashing what is still there.
 
 import datetime as dt
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from cer_assets.defs.erasure.listed import KEPT, LIST, REQUESTS, keyed, receipts, requests, suppression
+from cer_assets.defs.partitions import days as grid
 from cer_assets.defs.plan import not_entered
 from cer_assets.defs.raw.component import DELIVERED_ON, enter, with_files_gone
 from cer_assets.defs.resources import LEDGER, Home, drop_bytes, feeds, timezone
@@ -35,7 +38,8 @@ from cer_assets.erasure.receipts import FILE, MODEL, NOT_READ, SAME, TABLE, WRIT
 from cer_assets.erasure.stores import clear, forget_truth, stored_versions, unlearn
 from cer_assets.erasure.suppression import RECORD
 from cer_assets.erasure.traces import counted, engine, held_by_file, naming, remove, tables_of_people
-from cer_assets.feeds import Drop, Feed, list_drops, read_drops, write
+from cer_assets.feeds import Drop, Feed, fingerprint, list_drops, read_drops, write
+from cer_assets.lake.files import ABANDONED
 
 REJECTS = "_rejects"
 _COUNTS = {"": "accepted", REJECTS: "rejected"}
@@ -44,6 +48,9 @@ ASKING = "erasure_requests"
 """The feed whose rows go last of all: for as long as it holds one, an erasure has not come to its end."""
 BYTES_AT_ONCE = 100_000_000
 """Of compressed files whose days are loaded again together."""
+UNFINISHED = "{}/: unfinished files"
+"""The name on a receipt of what was left unfinished in a feed's folder, or in `.`, anywhere else."""
+_MOST_LOOKS = 3
 _CONTRACT_OF_PEOPLE = "customer_record"
 _SAID_OF_PEOPLE = ("full_name", "given_name", "surname", "email", "phone")
 
@@ -118,6 +125,8 @@ def carry_out(home: Home) -> dict[str, int]:
     last = [feed for name, feed in feeds().items() if name == ASKING]
     for feed in [*(feed for feed in feeds().values() if feed not in last), *last]:
         if feed in last:
+            for each in feeds().values():
+                _outside_the_grid(home, each, of, figures)
             _strays(home, of, figures)
             _tables(home, of, figures, [table for table in tables_of_people(home.lake) if table != REQUESTS])
             clear(home.caches)
@@ -182,6 +191,8 @@ class _Rewritten:
 def _files(home: Home, feed: Feed, of: Suppression, figures: dict[str, int]) -> None:
     """Rewrite the files of a feed that hold somebody on the list, and load their days again, a few at a time."""
     there = list_drops(home.landing, feed.feed)
+    never = {drop.name for drop in _never_loaded(home, feed, there)}
+    there = [drop for drop in there if drop.name not in never]
     wanted = _asked_of(home, feed)
     days = sorted({drop.day for drop in there if drop.name in wanted})
     for some in _at_once(days, there):
@@ -254,23 +265,55 @@ def _load_again(
         for table, frame in raw.items():
             home.lake.publish(table, frame, partition_by=DELIVERED_ON, keys=days)
         enter(home, feed, delivery.files, days)
-    now = {drop.name: drop.mark for drop in list_drops(home.landing, feed.feed)}
+    _put_in_place(home, feed, rewritten)
+
+
+def _never_loaded(home: Home, feed: Feed, there: Sequence[Drop]) -> list[Drop]:
+    """Of some drops those outside the daily grid that no load read as they are: none ever will, and no ledger tells."""
+    first, last = (str(day) for day in (grid.get_first_partition_key(), grid.get_last_partition_key()))
+    outside = [drop for drop in there if not first <= drop.day.isoformat() <= last]
+    known = dict(home.ledger(feed.feed).select("file", "fingerprint").iter_rows()) if outside else {}
+    return [drop for drop in outside if drop.name not in known or known[drop.name] != fingerprint(drop)]
+
+
+def _outside_the_grid(home: Home, feed: Feed, of: Suppression, figures: dict[str, int]) -> None:
+    """Rewrite the drops of a feed that no load reads; one that is replaced again and again is told instead."""
+    drops = _never_loaded(home, feed, list_drops(home.landing, feed.feed))
+    for _ in range(_MOST_LOOKS):
+        replaced: set[str] = set()
+        for drop in drops:
+            with tempfile.TemporaryDirectory(dir=spill(home)) as folder:
+                rewritten = list(_rewrite(home, feed, [drop], of, Path(folder)))
+                replaced |= _put_in_place(home, feed, rewritten)
+            figures["files rewritten"] += len(rewritten)
+            figures["rows taken out of files"] += sum(sum(each.rows.values()) for each in rewritten)
+        drops = [drop for drop in list_drops(home.landing, feed.feed) if drop.name in replaced]
+    for drop in drops:
+        _tell(home, NOT_READ, f"{feed.feed}/{drop.name}", None)
+
+
+def _put_in_place(home: Home, feed: Feed, rewritten: Sequence[_Rewritten]) -> set[str]:
+    """What was staged takes its file's place; returns the names of files that were replaced meanwhile, left alone."""
+    now = {drop.name: drop.mark for drop in list_drops(home.landing, feed.feed)} if rewritten else {}
     for each in rewritten:
         if now.get(each.drop.name) == each.drop.mark:
             write(each.drop.path, each.staged.path.read_bytes())
+    return {each.drop.name for each in rewritten if now.get(each.drop.name) != each.drop.mark}
 
 
 def _strays(home: Home, of: Suppression, figures: dict[str, int]) -> None:
     """What lies in the landing zone and is no drop: line by line, where it is text.
 
-    What is hidden, or ends in .tmp or .part, is still being written: once it is a drop, its load keeps them out.
+    What is hidden, or ends in .tmp or .part, is still being written: once it is a drop, its load keeps them out. What
+    was left like that may never become one: the receipt names where it lies.
     """
     if not home.landing.is_dir():
         return
+    for place in left_unfinished(home):
+        _tell(home, NOT_READ, place, None)
     drops = {str(drop.path) for name in feeds() for drop in list_drops(home.landing, name)}
     for path in sorted(home.landing.rglob("*"), key=str):
-        unfinished = path.name.startswith(".") or path.name.endswith((".tmp", ".part"))
-        if str(path) in drops or unfinished or not path.is_file():
+        if str(path) in drops or _is_unfinished(path.name) or not path.is_file():
             continue
         name = str(path)[len(str(home.landing)) + 1 :]
         try:
@@ -286,6 +329,27 @@ def _strays(home: Home, of: Suppression, figures: dict[str, int]) -> None:
                 _tell(home, NOT_READ, name, None)
             write(path, cleaned.content)
             figures["files rewritten"] += 1
+
+
+def left_unfinished(home: Home) -> dict[str, int]:
+    """Where files lie that nobody went on writing for a day, and how many: by place, for a name may be a person's."""
+    found: Counter[str] = Counter()
+    for path in home.landing.rglob("*") if home.landing.is_dir() else ():
+        if not _is_unfinished(path.name):
+            continue
+        try:
+            about = path.stat()
+            left = path.is_file() and about.st_size and about.st_mtime < time.time() - ABANDONED
+        except FileNotFoundError:  # finished since
+            continue
+        if left:
+            folder = str(path)[len(str(home.landing)) + 1 :].partition("/")[0]
+            found[UNFINISHED.format(folder if folder in feeds() else ".")] += 1
+    return dict(sorted(found.items()))
+
+
+def _is_unfinished(name: str) -> bool:
+    return name.startswith(".") or name.endswith((".tmp", ".part"))
 
 
 def _tell(home: Home, kind: str, name: str, rows: dict[str, int] | None) -> None:
