@@ -18,6 +18,8 @@ TABLE, FILE, MODEL, VERSIONS, SNAPSHOTS, WRITTEN_ANEW, SAME, NOT_READ = (
 table that are no longer kept; snapshots that are no longer kept; files that are made anew; another request about the
 same person, whose receipt lists it all; and a file, or what was left unfinished in a folder, of which nobody can say
 whether it names the person, for somebody to act."""
+OF_FILES = (FILE, NOT_READ)
+"""Kinds that tell of files of the landing zone alone: no table and no model held what was found."""
 
 RECEIPTS = pl.Schema(
     {
@@ -63,17 +65,14 @@ def with_lines(receipts: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
     return in_order(pl.concat([receipts, more.unique(_LINE, keep="first", maintain_order=True)]))
 
 
-def done(receipts: pl.DataFrame, new: pl.DataFrame, passing: list[str], done_at: dt.datetime) -> pl.DataFrame:
+def done(receipts: pl.DataFrame, done_at: dt.datetime) -> pl.DataFrame:
     """Receipts of which none is under way any more.
 
     Args:
         receipts: as they stand.
-        new: the last lines.
-        passing: kinds that were needed on the way alone: their lines go.
         done_at: when it was done, by the retailer's clock: a receipt speaks of the world, nothing is computed from it.
     """
-    kept = with_lines(receipts, new).filter(pl.col("kind").is_in(passing).not_())
-    return in_order(kept.with_columns(pl.col("done_at").fill_null(pl.lit(done_at, pl.Datetime("us")))))
+    return in_order(receipts.with_columns(pl.col("done_at").fill_null(pl.lit(done_at, pl.Datetime("us")))))
 
 
 def in_order(receipts: pl.DataFrame) -> pl.DataFrame:

@@ -292,6 +292,79 @@ def test_in_the_end_no_byte_of_the_home_names_them_and_the_receipt_says_what_was
         assert con.execute("select count(*) from erasure.receipts where done_at is null").fetchall() == [(0,)]
 
 
+def older(home: Home) -> dict[str, set[object]]:
+    """What is kept beside what stands: snapshots, versions of tables, models that are no champions."""
+    versions = {(table, n) for table in home.lake.tables() for n in range(home.lake.version(table) or 0)}
+    return {
+        "snapshots": {path.name for path in home.snapshots.glob("*.json")},
+        "versions": {(table, n) for table, n in versions if home.lake.holds(table, n)},
+        "models": {path.name for path in home.models.root.glob("*/*") if path.is_dir()},
+    }
+
+
+def test_a_later_delivery_leaves_snapshots_versions_and_models_as_they_are(home: Home) -> None:
+    from cer_assets.defs.erasure.ending import end
+
+    forget(home)
+    end(home, dt.datetime(2017, 1, 3, 9))
+    home.models.promote("identity_model", home.models.save("identity_model", {"a": b"2"}, {}))
+    home.lake.publish("insight.impact", home.read("insight.impact").with_columns(sentence=pl.lit("another")))
+    before = older(home)
+    assert all(before.values())
+    write(home, "crm_customers", "2017-01-02.csv", lines(CRM, OWN, *OTHERS))
+    loaded(home, "crm_customers")
+    forget(home)
+    held = end(home, dt.datetime(2017, 1, 4, 9))
+    newest = held.filter(pl.col("done_at") == dt.datetime(2017, 1, 4, 9))
+    assert newest.select("kind", "name", "rows").rows() == [("landing file", "crm_customers/2017-01-02.csv", 1)]
+    assert held["done_at"].null_count() == 0
+    assert all(kept <= older(home)[what] for what, kept in before.items())
+    served = home.served("erasure.receipts")
+    assert served is not None and served.equals(held)
+
+
+def test_whoever_stands_in_a_table_again_is_told_and_what_is_older_goes(home: Home) -> None:
+    from cer_assets.defs.erasure.ending import end
+
+    forget(home)
+    end(home, dt.datetime(2017, 1, 3, 9))
+    links = home.read("identity.links")
+    home.lake.publish("identity.links", pl.concat([links, links.head(1).with_columns(record_id=pl.lit(PERSON[0]))]))
+    forget(home)
+    held = end(home, dt.datetime(2017, 1, 4, 9)).filter(pl.col("done_at") == dt.datetime(2017, 1, 4, 9))
+    assert ("table", "identity.links", 1) in held.select("kind", "name", "rows").rows()
+    assert found_in(home, PLANTED) == {}
+
+
+def test_an_end_that_is_killed_signs_nothing_and_the_next_does_all_of_it(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cer_assets.defs.erasure import ending
+    from cer_assets.defs.erasure.listed import KEPT, PASSING, receipts
+
+    forget(home)
+    last = len(home.lake.tables()) - 1
+    steps = [("take_snapshot", 0), ("take_snapshot", 1), ("forget_versions", 0), ("forget_snapshots", 1)]
+    for name, point in [*steps, ("vacuum", 0), ("vacuum", last - 1), ("vacuum", last)]:
+        left = iter(range(point))
+        step: Callable[..., object] = getattr(ending, name)
+
+        def mortal(*arguments: object, step: Callable[..., object] = step, left: object = left) -> object:
+            if next(left, None) is None:  # pyright: ignore
+                raise Killed
+            return step(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ending, name, mortal)
+            with pytest.raises(Killed):
+                ending.end(home, dt.datetime(2017, 1, 3, 9))
+        assert receipts(home)["done_at"].null_count() == receipts(home).height, f"{name} {point}"
+    assert ending.end(home, dt.datetime(2017, 1, 3, 9))["done_at"].null_count() == 0
+    assert found_in(home, PLANTED) == {}
+    kept = [n for n in range(home.lake.version(KEPT) or 0) if home.lake.holds(KEPT, n)]
+    assert not any(home.lake.scan(KEPT, n).collect()["kind"].is_in(PASSING).any() for n in kept)
+
+
 def test_what_an_erasure_left_behind_or_did_not_count_is_found(project: dg.Definitions, home: Home) -> None:
     from cer_assets.defs.erasure.ending import end
     from cer_assets.defs.erasure.listed import KEPT, receipts

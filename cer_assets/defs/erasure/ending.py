@@ -1,4 +1,4 @@
-"""The end of an erasure: what stands is named by a new snapshot, and whatever is older is no longer kept."""
+"""The end of an erasure: what stands is named by a new snapshot, and what held somebody is no longer kept."""
 
 import datetime as dt
 from zoneinfo import ZoneInfo
@@ -8,17 +8,36 @@ import polars as pl
 from cer_assets.defs.erasure.listed import KEPT, LIST, PASSING, receipts
 from cer_assets.defs.erasure.removal import spill
 from cer_assets.defs.resources import Home, timezone
-from cer_assets.erasure.receipts import SNAPSHOTS, TABLE, VERSIONS, done, lines, under_way
+from cer_assets.erasure.receipts import OF_FILES, SNAPSHOTS, TABLE, VERSIONS, done, lines, under_way, with_lines
 from cer_assets.erasure.stores import clear, forget_versions, leftovers
 from cer_assets.lake import build_warehouse, take_snapshot
 
 
 def end(home: Home, done_at: dt.datetime) -> pl.DataFrame:
-    """Vacuum, and sign the receipts; returns them. Vacuumed first: what is signed is true."""
+    """Sign the receipts, and before it, where a table or a model held somebody, vacuum; returns them.
+
+    A line is signed last of all: a run that is killed before it does all of it again. Where lines are of landing files
+    alone, the rows were never let in: what is older never held them, and stays.
+    """
     held = receipts(home)
     open_lines = under_way(held)
     if open_lines.is_empty():
         return held
+    if open_lines["kind"].is_in(OF_FILES).all():
+        clear(spill(home))
+    else:
+        held = forget_former(home, held)
+    home.lake.publish(KEPT, done(held, done_at))
+    build_warehouse(home.lake, take_snapshot(home.lake, home.snapshots), home.warehouse)
+    return receipts(home)
+
+
+def forget_former(home: Home, held: pl.DataFrame) -> pl.DataFrame:
+    """Keep nothing that is older than a new snapshot; returns the receipts with what went, still under way.
+
+    The hashes of what was looked for go with it: they stand in no version that is kept.
+    """
+    open_lines = under_way(held)
     taken = take_snapshot(home.lake, home.snapshots)
     build_warehouse(home.lake, taken, home.warehouse)
     each = open_lines.select("request").unique()
@@ -40,11 +59,11 @@ def end(home: Home, done_at: dt.datetime) -> pl.DataFrame:
     for table in home.lake.tables():
         if table not in (KEPT, LIST):
             vacuum(home, table)
-    home.lake.publish(KEPT, done(held, pl.concat(last), PASSING, done_at))
-    # The signed receipts are a version that the snapshot does not name yet, and the one it names goes.
-    signed = take_snapshot(home.lake, home.snapshots)
-    build_warehouse(home.lake, signed, home.warehouse)
-    forget_snapshots(home, signed.name)
+    home.lake.publish(KEPT, with_lines(held, pl.concat(last)).filter(pl.col("kind").is_in(PASSING).not_()))
+    # The snapshot names receipts with the hashes: only a newer one lets that version go.
+    without = take_snapshot(home.lake, home.snapshots)
+    build_warehouse(home.lake, without, home.warehouse)
+    forget_snapshots(home, without.name)
     for table in (KEPT, LIST):
         vacuum(home, table)
     return receipts(home)

@@ -91,12 +91,9 @@ def _found(home: Home, people: pl.DataFrame, of: Suppression) -> pl.DataFrame:
     with engine(home.lake, str(spill(home))) as con:
         for table in tables_of_people(home.lake):
             where = counted(con, table, naming(con, table, of, feeds()))
-            rows = where.group_by("request").agg(pl.col("rows").sum()).with_columns(name=pl.lit(table))
+            rows, of_files = _rows_told(table, where)
             told.append(lines(people, TABLE, rows))
-            if "file" in where.columns:
-                feed = table.removeprefix("raw.").removesuffix(REJECTS)
-                named = where.with_columns(name=pl.concat_str(pl.lit(f"{feed}/"), "file"))
-                files = pl.concat([files, named.select("request", "name", "rows")])
+            files = pl.concat([files, of_files])
     told.append(lines(people, FILE, files.group_by("request", "name").agg(pl.col("rows").sum())))
     each = people.filter(pl.col("person") == pl.col("request")).select("request")
     told.append(lines(people, MODEL, each.join(stored_versions(home.models.root), how="cross")))
@@ -111,6 +108,14 @@ def _found(home: Home, people: pl.DataFrame, of: Suppression) -> pl.DataFrame:
     return pl.concat(told)
 
 
+def _rows_told(table: str, counts: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What `counted` found as receipts tell it, `request`, `name`, `rows`: of the table, and of its files."""
+    rows = counts.group_by("request").agg(pl.col("rows").sum()).with_columns(name=pl.lit(table))
+    file = pl.col("file") if "file" in counts.columns else pl.lit(None, pl.String)
+    named = counts.with_columns(name=pl.lit(f"{table.removeprefix('raw.').removesuffix(REJECTS)}/") + file)
+    return rows.select("request", "name", "rows"), named.drop_nulls("name").select("request", "name", "rows")
+
+
 def carry_out(home: Home) -> dict[str, int]:
     """Remove whoever is on the list from landing zone, raw tables, lake, caches; returns what this run removed.
 
@@ -120,7 +125,7 @@ def carry_out(home: Home) -> dict[str, int]:
     figures = {"files rewritten": 0, "rows taken out of files": 0, "rows taken out of tables": 0}
     if not len(of):
         return figures
-    if _stand_in_raw(home, of):
+    if _told_in_raw(home, of):
         unlearn(home.models.root)
     last = [feed for name, feed in feeds().items() if name == ASKING]
     for feed in [*(feed for feed in feeds().values() if feed not in last), *last]:
@@ -137,17 +142,21 @@ def carry_out(home: Home) -> dict[str, int]:
     return figures
 
 
-def _stand_in_raw(home: Home, of: Suppression) -> bool:
+def _told_in_raw(home: Home, of: Suppression) -> bool:
+    """Whether raw tables hold somebody; the receipts tell which, and out of which files, before anything goes."""
+    held = False
     with engine(home.lake, str(spill(home))) as con:
-        return any(
-            naming(con, table, of, feeds())
-            for table in tables_of_people(home.lake)
-            if table.startswith("raw.") and table not in (REQUESTS, f"{REQUESTS}{REJECTS}")
-        )
+        for table in tables_of_people(home.lake):
+            if table.startswith("raw.") and table not in (REQUESTS, f"{REQUESTS}{REJECTS}"):
+                found = naming(con, table, of, feeds())
+                if found:
+                    held = True
+                    _tell_rows(home, *_rows_told(table, counted(con, table, found)))
+    return held
 
 
 def _tables(home: Home, of: Suppression, figures: dict[str, int], tables: Sequence[str]) -> None:
-    """Take the rows out of tables; the ledger counts those of raw ones out first."""
+    """Take the rows out of tables; the receipts tell it before, and the ledger counts those of raw ones out."""
     counts = {f"raw.{name}{ending}": (name, count) for name in feeds() for ending, count in _COUNTS.items()}
     with engine(home.lake, str(spill(home))) as con:
         for table in tables:
@@ -155,6 +164,7 @@ def _tables(home: Home, of: Suppression, figures: dict[str, int], tables: Sequen
             if found:
                 rows = counted(con, table, found)
                 figures["rows taken out of tables"] += int(rows["rows"].sum())
+                _tell_rows(home, *_rows_told(table, rows))
                 if table in counts:
                     gone = rows.group_by(DELIVERED_ON, "file").agg(gone=pl.col("rows").sum())
                     _settle(home, *counts[table], gone.join(held_by_file(con, table), on=[DELIVERED_ON, "file"]))
@@ -364,6 +374,18 @@ def _tell(home: Home, kind: str, name: str, rows: dict[str, int] | None) -> None
             orient="row",
         )
     home.lake.publish(KEPT, with_lines(held, lines(held, kind, found)))
+
+
+def _tell_rows(home: Home, rows: pl.DataFrame, of_files: pl.DataFrame) -> None:
+    """Lines for rows found in a table, where the receipts do not tell them yet.
+
+    They tell those of a new request. Others were computed or let in since: what is older than their removal goes too.
+    """
+    held = receipts(home)
+    of_files = of_files.group_by("request", "name").agg(pl.col("rows").sum())
+    told = with_lines(held, pl.concat([lines(held, TABLE, rows), lines(held, FILE, of_files)]))
+    if told.height > held.height:
+        home.lake.publish(KEPT, told)
 
 
 def spill(home: Home) -> Path:
