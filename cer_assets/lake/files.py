@@ -2,7 +2,9 @@
 
 import os
 import socket
+import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 
 ABANDONED = 24 * 60 * 60
@@ -10,13 +12,21 @@ ABANDONED = 24 * 60 * 60
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Put a file in place whole: no reader sees half of it, and a killed writer leaves the old one."""
+    """Put a file in place whole: no reader sees half of it, and a killed writer leaves the old one.
+
+    It has the rights of the one whose place it takes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = staged_for(path)
+    former = _rights_of(path)
+    if former is not None:
+        staged.touch(mode=0o600)
     with staged.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    if former is not None:
+        _give_rights(staged, former)
     staged.replace(path)
 
 
@@ -33,6 +43,25 @@ def staged_for(path: Path) -> Path:
         if ended:
             left.unlink(missing_ok=True)
     return path.with_name(f".{path.name}.{host}.{own}.tmp")
+
+
+def _rights_of(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _give_rights(staged: Path, former: os.stat_result) -> None:
+    """The mode of a former file, and its group and owner where this process may give it away.
+
+    A file system that knows no such rights is no reason to write nothing.
+    """
+    for user, group in ((-1, former.st_gid), (former.st_uid, -1)):
+        with suppress(OSError):
+            os.chown(staged, user, group)
+    with suppress(OSError):
+        staged.chmod(stat.S_IMODE(former.st_mode))
 
 
 def _host() -> str:

@@ -149,3 +149,11 @@ def test_what_was_left_unfinished_for_a_day_is_told_by_its_place_until_it_is_gon
     left.unlink()
     lost.unlink()
     assert evaluate(project, home, "erasure/receipts", "every_file_was_looked_into").passed
+
+
+def test_a_rewritten_file_keeps_its_rights(home: Home) -> None:
+    path = Path(home.root, "landing", "crm_customers", f"{DAY}.csv")
+    path.chmod(0o600)
+    forget(home)
+    assert b"Z1" not in path.read_bytes()
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -25,6 +26,30 @@ def test_a_file_takes_the_place_of_the_former_and_leaves_nothing_beside_it(tmp_p
     write_atomically(page, b"two")
     assert page.read_bytes() == b"two"
     assert list(page.parent.iterdir()) == [page]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o444, 0o664])
+def test_a_file_keeps_the_rights_of_the_former_and_is_never_wider_on_the_way(
+    tmp_path: Path, mode: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, on_the_way = tmp_path / "page.html", list[int]()
+    write_atomically(page, b"one")
+    page.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(page, 1234, 2345)
+    before, sync = page.stat(), os.fsync
+
+    def syncing(file: int) -> None:
+        if stat.S_ISREG(os.fstat(file).st_mode):
+            on_the_way.append(stat.S_IMODE(os.fstat(file).st_mode))
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    write_atomically(page, b"two")
+    after = page.stat()
+    assert page.read_bytes() == b"two"
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert on_the_way == [0o600]
 
 
 def test_what_a_killed_writer_left_is_cleared_by_the_next_and_what_one_is_writing_is_not(tmp_path: Path) -> None:
