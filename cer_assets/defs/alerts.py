@@ -10,6 +10,8 @@
 | drops whose load failed                   | they are loaded                     | the landing sensor's cursor       |
 | a file goes on growing                    | it does not                         | the landing sensor's cursor       |
 | files that no feed reads                  | they are gone                       | the landing zone                  |
+| somebody asked to be forgotten and is not | they are, and the receipt is signed | the requests, the receipts and    |
+| for days                                  |                                     | when they were materialized       |
 
 Where to is `CER_ALERTS` (see `cer_assets/alerts/targets.py`); links begin with `CER_UI_URL`. A target that cannot be
 reached is told at the next tick.
@@ -33,6 +35,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from cer_assets.alerts import Alert, InvalidTarget, as_text, targets_of, tell, told_from
 from cer_assets.defs.again import OF, end_of, was_killed
 from cer_assets.defs.arrivals import Watch, growing
+from cer_assets.defs.erasure.listed import under_way_since, waiting_since
 from cer_assets.defs.landing import not_loaded
 from cer_assets.defs.plan import LOAD, PURCHASES, standing_on, strays_told
 from cer_assets.defs.provenance import Graph
@@ -45,6 +48,8 @@ _PURCHASES = AssetKey(["raw", PURCHASES])
 _SAME_LOOK, _TO_CATCH_UP = dt.timedelta(hours=1), dt.timedelta(hours=4)
 """What became overdue within the hour did so for one cause; what stands on late purchases has as long as every morning
 to be computed from them."""
+NOT_FORGOTTEN = dt.timedelta(days=3)
+"""Somebody asked to be forgotten and is not: a day's drops and what stands on them take a morning."""
 _LONGEST = 400
 """Characters of an error's first line: more is a dump."""
 
@@ -102,6 +107,7 @@ def wrong_now(
     yield from _overdue(instance, graph, now)
     yield from _growing(landing, now)
     yield from _strays(home, now)
+    yield from _not_forgotten(instance, home, now)
 
 
 def _runs(instance: dg.DagsterInstance, jobs: Sequence[str]) -> Iterator[Alert]:
@@ -243,6 +249,22 @@ def _strays(home: Home, now: dt.datetime) -> Iterator[Alert]:
     for place, what in strays.items():
         where = "landing zone" if place == "." else f"landing zone: {place}"
         yield Alert(f"stray {place}", what, where, now, "warning")
+
+
+def _not_forgotten(instance: dg.DagsterInstance, home: Home, now: dt.datetime) -> Iterator[Alert]:
+    """By number and since when: requests that wait, and receipts under way, for longer than anything needs."""
+    try:
+        waiting, signing = waiting_since(home), under_way_since(instance, home)
+    except Exception as error:  # whatever it is: it must not silence all other alerts
+        yield Alert("erasure", f"it cannot be looked at: {type(error).__name__}", "erasure", now)
+        return
+    for key, what, found in (
+        ("erasure waits", "requests to be forgotten wait for links, or for a key: see the checks of both", waiting),
+        ("erasure unsigned", "erasures are under way, and not signed while something is due or held back", signing),
+    ):
+        late = [since for since in found if now - since > NOT_FORGOTTEN]
+        if late:
+            yield Alert(key, f"{len(late)} {what}", "erasure", min(late))
 
 
 def _link(path: str) -> str | None:

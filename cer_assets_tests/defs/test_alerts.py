@@ -18,16 +18,21 @@ from cer_assets.defs.plan import due_loads
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import Home
 from cer_assets_tests.defs.test_automation import HEADER, drop, load, planned
+from cer_assets_tests.defs.test_erasure import CRM, KEY, OTHERS, OWN, forget, lines, loaded, write
 from cer_assets_tests.defs.test_landing import entered, locked, waiting
 
 DAY = dt.date(2017, 1, 1)
 
 
 def wrong(
-    project: dg.Definitions, instance: dg.DagsterInstance, home: Home, landing: str | None = None
+    project: dg.Definitions,
+    instance: dg.DagsterInstance,
+    home: Home,
+    landing: str | None = None,
+    ahead: dt.timedelta = dt.timedelta(0),
 ) -> dict[str, Alert]:
-    """What is wrong now, by its key."""
-    graph, now = cast("Graph", project.resolve_asset_graph()), dt.datetime.now(dt.UTC)
+    """What is wrong now, or would be some time from now, by its key."""
+    graph, now = cast("Graph", project.resolve_asset_graph()), dt.datetime.now(dt.UTC) + ahead
     return {alert.key: alert for alert in wrong_now(instance, graph, home, ["customers"], now, landing)}
 
 
@@ -216,6 +221,37 @@ def test_a_file_that_goes_on_growing_and_files_that_no_feed_reads_are_told_witho
     said = json.dumps([alert.as_json() for alert in found.values()])
     assert "a file of 2017-01-01 goes on growing" in said
     assert "ada" not in said
+
+
+def test_who_is_not_forgotten_for_days_is_told_by_number_until_the_receipt_is_signed(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cer_assets.defs.erasure.ending import end
+
+    def told(ahead: int = 0) -> dict[str, str]:
+        found = wrong(project, instance, empty_home, ahead=dt.timedelta(days=ahead))
+        return {alert.key: f"{alert.what} {alert.since:%Y-%m}" for alert in found.values() if alert.where == "erasure"}
+
+    monkeypatch.setenv("CER_SUPPRESSION_KEY", KEY)
+    write(empty_home, "crm_customers", f"{DAY}.csv", lines(CRM, *OTHERS[:2], OWN))
+    today = dt.datetime.now(dt.UTC)
+    for who, day in (("C2", today), ("Z1", dt.datetime(2017, 1, 20))):
+        row = f"crm,{who},{day:%Y-%m-%d}T00:00:00"
+        write(empty_home, "erasure_requests", f"{day:%Y-%m-%d}.csv", lines("source,source_id,at", row))
+    loaded(empty_home)
+    (said,) = told().values()
+    assert said.startswith("1 requests") and said.endswith(" 2017-01")
+
+    forget(empty_home)
+    assert told().keys() == {"erasure unsigned"}, "who removed it left no word of when"
+    for table in ("receipts", "suppressed"):
+        instance.report_runless_asset_event(dg.AssetMaterialization(["erasure", table]))
+    assert told(ahead=2) == {}
+    (said,) = told(ahead=4).values()
+    assert said.startswith("2 erasures are under way") and said.endswith(f"{today:%Y-%m}")
+    assert not any(request in said for request in empty_home.read("erasure.receipts")["request"])
+    end(empty_home, dt.datetime(2017, 1, 30))
+    assert told(ahead=4) == {}
 
 
 def test_nothing_is_wrong_in_an_empty_home(

@@ -1,11 +1,13 @@
 """The suppression list and the receipts as the lake holds them, and the key out of the environment."""
 
+import datetime as dt
 import os
 
 import dagster as dg
 import polars as pl
 
-from cer_assets.defs.resources import LEDGER, Home
+from cer_assets.defs.processes import UNDER_WAY
+from cer_assets.defs.resources import LEDGER, Home, timezone
 from cer_assets.erasure import KEY_VARIABLE, SUPPRESSED, Keyed, NoKey, Suppression
 from cer_assets.erasure.receipts import RECEIPTS, under_way
 from cer_assets.erasure.suppression import EMAIL, NAME, PHONE
@@ -57,6 +59,36 @@ def receipts(home: Home) -> pl.DataFrame:
 def requests(home: Home) -> pl.DataFrame:
     """The requests that wait: what was carried out stands here no more."""
     return home.read(REQUESTS).select("source", "source_id", "at")
+
+
+def waiting_since(home: Home) -> list[dt.datetime]:
+    """Since when each request waits: since the day of its file, for one asked long before may have come today."""
+    return _moments(home.read(REQUESTS)["delivered_on"].cast(pl.Datetime("us")))
+
+
+def under_way_since(instance: dg.DagsterInstance, home: Home) -> list[dt.datetime]:
+    """Since when each receipt is under way.
+
+    That is since rows were first removed after receipts were signed last. Of a removal that never came to its end
+    nothing tells when it began: then since it was asked, unless it is going on right now.
+    """
+    each = under_way(receipts(home)).group_by("request").agg(pl.col("asked_at").min())
+    if each.is_empty():
+        return []
+    signed = instance.get_latest_materialization_event(dg.AssetKey(["erasure", "receipts"]))
+    after = dg.AssetRecordsFilter(
+        asset_key=dg.AssetKey(["erasure", "suppressed"]), after_timestamp=signed.timestamp if signed else None
+    )
+    if removed := instance.fetch_materializations(after, limit=1, ascending=True).records:
+        return [dt.datetime.fromtimestamp(removed[0].timestamp, dt.UTC)] * each.height
+    going_on = instance.get_runs(dg.RunsFilter(job_name="erasure", statuses=UNDER_WAY), limit=1)
+    return [] if going_on else _moments(each["asked_at"])
+
+
+def _moments(by_the_clock: pl.Series) -> list[dt.datetime]:
+    """Moments of the retailer's clock, with their time zone."""
+    known = by_the_clock.drop_nulls().dt.replace_time_zone(timezone(), ambiguous="earliest", non_existent="null")
+    return known.drop_nulls().to_list()
 
 
 def kept_out_of(home: Home) -> pl.DataFrame:
