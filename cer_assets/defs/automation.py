@@ -13,10 +13,10 @@
 
 Jobs in their order: `load` (drops into raw), `customers` (people, purchases, value, segments, predictions as of the
 newest day; who withdrew a consent leaves the lists that stand), `models` (ALS, one partition an audience; the challenge
-that settles whose lists are shown), `history` (the days that a table with a history lacks), `recommendations` (lists,
-snapshot, warehouse). `training` is the identity model alone: its challenger goes live only if the guards pass, and what
-stands on it is due from then on. `restate` recomputes past days, and is only ever started by hand; so is `rollback`,
-which brings a former champion back.
+that settles whose lists are shown), `history` (the days that a table with a history lacks), `recommendations` (lists;
+snapshot and warehouse, which are due whenever any table of the lake has another version than they name). `training` is
+the identity model alone: its challenger goes live only if the guards pass, and what stands on it is due from then on.
+`restate` recomputes past days, and is only ever started by hand; so is `rollback`, which brings a former champion back.
 
 | what is learned           | anew                                             | goes live                            |
 |---------------------------|--------------------------------------------------|--------------------------------------|

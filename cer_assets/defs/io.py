@@ -19,7 +19,7 @@ import dagster as dg
 import polars as pl
 
 from cer_assets.defs.partitions import as_days, days
-from cer_assets.defs.provenance import CODE_VERSION, STANDS_ON, Graph, input_states, latest, tag
+from cer_assets.defs.provenance import CODE_VERSION, LAKE, STANDS_ON, Graph, input_states, latest, tag
 from cer_assets.defs.resources import SQL_FOLDER, Engine, Home, columns_of
 from cer_assets.lake import Published, Snapshot, SqlFile, column_lineage, read_snapshot, sql_files
 from cer_assets.lake.files import write_atomically
@@ -271,13 +271,22 @@ def _cell(value: object) -> str:
     return "" if value is None else " ".join(_MARKUP.sub(r"\\\1", str(value)).split())
 
 
-def with_version(context: dg.OutputContext, home: Home, version: str) -> None:
-    """Give the materialization its data version, and the states of what it was computed from."""
+def with_version(
+    context: dg.OutputContext, home: Home, version: str, seen: Mapping[str, str | None] | None = None
+) -> None:
+    """Give the materialization its data version, and the states of what it was computed from.
+
+    Args:
+        context: of the output.
+        home: the lake.
+        version: the data version.
+        seen: states in which the asset saw something, where it knows better than a look at them now would tell.
+    """
     key, step = context.asset_key, context.step_context
     step.set_data_version(key, dg.DataVersion(version))
     partitions = list(context.asset_partition_keys) if context.has_asset_partitions else [None]
     graph = cast("Graph", step.job_def.asset_layer.asset_graph)
-    states = input_states(step.instance, graph, home, key, partitions[-1])
+    states = input_states(step.instance, graph, home, key, partitions[-1]) | dict(seen or {})
     context.add_output_metadata({INPUTS: dg.MetadataValue.json(states)})
 
 
@@ -408,7 +417,8 @@ class SnapshotFiles(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Snapshot) -> None:
         """Say which snapshot it is, and in what states it saw everything."""
-        with_version(context, self.home, obj.name)
+        # Another may have written since: what came after the snapshot was taken makes it stale.
+        with_version(context, self.home, obj.name, {LAKE: obj.name})
         context.add_output_metadata({"snapshot": obj.name})
 
     def load_input(self, context: dg.InputContext) -> Snapshot:

@@ -16,6 +16,7 @@ from dagster import (
 
 from cer_assets.defs.partitions import days
 from cer_assets.defs.resources import Home
+from cer_assets.lake import Snapshot
 
 DATA_VERSION = "dagster/data_version"
 CODE_VERSION = "dagster/code_version"
@@ -24,6 +25,11 @@ STANDS_ON = "cer/stands_on"
 
 A model that learned from labelled pairs goes on standing when records are added; it is retrained for new labels.
 """
+WHOLE_LAKE = "cer/whole_lake"
+"""Asset metadata: the asset is of all tables as they stand, whether or not it comes after them in the graph: a version
+of any of them makes it stale, a past day computed again too, and a blocking check of theirs does not hold it back."""
+LAKE = "lake"
+"""Under what name the state of the whole lake is recorded: that of the snapshot which names these versions."""
 
 
 class Node(Protocol):
@@ -124,6 +130,11 @@ class Records:
             self._versions[table] = home.lake.version(table)
         return self._versions[table]
 
+    def lake(self, home: Home) -> str:
+        """The name of the snapshot that would be taken now."""
+        versions = {table: self.version(home, table) for table in home.lake.tables()}
+        return Snapshot({table: version for table, version in versions.items() if version is not None}).name
+
 
 def _partition(entry: EventLogEntry) -> str | None:
     return entry.asset_materialization.partition if entry.asset_materialization else None
@@ -159,13 +170,14 @@ def stands_on(graph: Graph, key: AssetKey) -> set[AssetKey]:
 def input_states(
     source: DagsterInstance | Records, graph: Graph, home: Home, key: AssetKey, partition: str | None
 ) -> dict[str, str | None]:
-    """The state of everything that the asset stands on, by `schema/table`."""
+    """The state of everything that the asset stands on, by `schema/table`; of all tables by `LAKE`."""
     child, parents = graph.get(key), sorted(stands_on(graph, key))
     records = source if isinstance(source, Records) else Records(source, parents)
-    return {
+    states = {
         parent.to_user_string(): _state(records, graph.get(parent), home, parent, child, partition)
         for parent in parents
     }
+    return states | ({LAKE: records.lake(home)} if child.metadata.get(WHOLE_LAKE) else {})
 
 
 def _state(records: Records, node: Node, home: Home, key: AssetKey, child: Node, partition: str | None) -> str | None:

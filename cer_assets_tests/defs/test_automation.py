@@ -620,6 +620,52 @@ def test_restate_computes_past_days_anew_and_no_others(
     assert broken_home.lake.scan("value.rfm_history").collect().height == history.filter(restated).height > 0
 
 
+def test_a_past_day_that_was_computed_again_is_read_by_people_with_the_next_snapshot_and_that_is_taken_once(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home
+) -> None:
+    graph = cast("Graph", project.resolve_asset_graph())
+    snapshot = {"recommendations": [dg.AssetKey(["insight", "snapshot"])]}
+    loaded(empty_home, DAYS)
+    days = pl.DataFrame({"as_of": DAYS, "frequency": [1, 2, 3]})
+    seen: list[str] = []
+    # A day of an input, none of a table that is no input, and a day of that.
+    for table, frequency in (("value.rfm", 7), ("value.rfm", 7), ("predict.response", 7), ("predict.response", 8)):
+        restated = days.with_columns(frequency=pl.when(pl.int_range(3) == 0).then(frequency).otherwise("frequency"))
+        empty_home.lake.publish(table, restated, partition_by="as_of")
+        step = next_step(instance, graph, empty_home, snapshot)
+        if isinstance(step, Step):
+            seen.append(f"{table} {frequency} {step.fingerprint}")
+            assert load(project, instance, empty_home, step).success
+            assert isinstance(next_step(instance, graph, empty_home, snapshot), str)
+        assert cast("pl.DataFrame", empty_home.served(table))["frequency"].max() == frequency
+    assert [one.rpartition(" ")[0] for one in seen] == ["value.rfm 7", "predict.response 7", "predict.response 8"]
+    assert len({one.rpartition(" ")[2] for one in seen}) == 3, "a step on the same inputs would not be asked for again"
+
+
+def test_a_table_written_while_a_snapshot_is_taken_makes_it_due_again(
+    project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = cast("Graph", project.resolve_asset_graph())
+    snapshot = {"recommendations": [dg.AssetKey(["insight", "snapshot"])]}
+    loaded(empty_home, DAYS)
+    days = pl.DataFrame({"as_of": DAYS, "frequency": [1, 2, 3]})
+    empty_home.lake.publish("value.rfm", days.tail(2), partition_by="as_of")
+    step = next_step(instance, graph, empty_home, snapshot)
+    assert isinstance(step, Step)
+
+    def late(*_: object) -> list[object]:
+        empty_home.lake.publish("value.rfm", days, partition_by="as_of")
+        return []
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("cer_assets.defs.insight.assets._vacuum", late)
+        assert load(project, instance, empty_home, step).success
+    again = next_step(instance, graph, empty_home, snapshot)
+    assert isinstance(again, Step)
+    assert load(project, instance, empty_home, again).success
+    assert isinstance(next_step(instance, graph, empty_home, snapshot), str)
+
+
 def test_every_asset_says_who_owns_it_what_it_is_and_of_what_kind(project: dg.Definitions) -> None:
     for spec in project.resolve_all_asset_specs():
         assert spec.owners, spec.key

@@ -8,6 +8,7 @@ import polars as pl
 from cer_assets.defs.identity.learning import LABELS, labels_read
 from cer_assets.defs.io import REPORT_FILE, code_of, picture, python_table, read, reads_itself, table
 from cer_assets.defs.partitions import days
+from cer_assets.defs.provenance import WHOLE_LAKE
 from cer_assets.defs.resources import Home, setting
 from cer_assets.identity import Model
 from cer_assets.insight import resolution_chart, what_answers_change, what_resolution_buys
@@ -217,6 +218,7 @@ def report(home: Home) -> dg.Output[str]:
     owners=["team:data"],
     kinds={"duckdb", "deltalake"},
     tags={"stage": "insight"},
+    metadata={WHOLE_LAKE: True},
     partitions_def=days,
     backfill_policy=dg.BackfillPolicy.single_run(),
     code_version=code_of("lake"),
@@ -224,6 +226,9 @@ def report(home: Home) -> dg.Output[str]:
 )
 def snapshot(context: dg.AssetExecutionContext, home: Home) -> dg.Output[Snapshot]:
     """One version of every table, written down under a name, and `warehouse.duckdb` with a view for each of them.
+
+    Due whenever a table has another version than the newest snapshot names; the inputs that are named here are those
+    whose blocking checks hold it back. Other tables are of jobs before its own, and do not.
 
     Built beside the old file and put in its place, so that whoever reads goes on reading. Snapshots older than
     `CER_SNAPSHOT_DAYS` go, and with them the versions of tables that no snapshot names any more.
