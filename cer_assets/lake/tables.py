@@ -284,10 +284,12 @@ class Lake:
             if opened is None and self.exists(handed.table):
                 raise CommitFailedError(f"{handed.table} was made by another meanwhile") from error
             raise
+        self._settle_log(handed.table, before + 1, before + 1)
 
     def _write_parts(self, handed: "Handed", rows: Rows, keys: Sequence[Key], opened: DeltaTable, held: Sums) -> None:
         """Put the rows of some partitions in the place of what these hold, in one commit."""
         assert handed.partition_by is not None
+        found = opened.version()
         stripped = _prepare(opened, handed)
         before = opened.version()
         kept = {key: sums for key, sums in held.items() if key not in set(keys)}
@@ -309,6 +311,16 @@ class Lake:
         except BaseException:
             self._discard(handed.table, written.files)
             raise
+        self._settle_log(handed.table, found + 1, before + 1)
+
+    def _settle_log(self, table: str, first: int, last: int) -> None:
+        """Wait until some versions of a table, and the checkpoint after the last, would outlast a power cut.
+
+        delta-rs itself waits for none of it: until then, for milliseconds, a cut may take the newest version.
+        """
+        names = [f"{version:020}.json" for version in range(first, last + 1)]
+        names += [f"{last:020}.checkpoint.parquet", "_last_checkpoint"]
+        self.store.settle(f"{folder_of(table)}/_delta_log/{name}" for name in names)
 
     def _discard(self, table: str, files: Sequence[AddAction]) -> None:
         """Take away what was written for a commit that failed; what failed after the commit stood takes nothing."""

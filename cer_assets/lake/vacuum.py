@@ -78,10 +78,16 @@ def _checkpoint(
     below = max((v for v in points if v <= oldest), default=-1)
     newest = max(points, default=-1)
     if below != oldest and (at_once or oldest - below >= CHECKPOINT_EVERY):
-        _open(store, folder, oldest).create_checkpoint()
+        _written_down(store, folder, oldest)
         newest = oldest
     if newest < current and (newest < max(points, default=-1) or current - newest >= CHECKPOINT_EVERY):
-        _open(store, folder, current).create_checkpoint()
+        _written_down(store, folder, current)
+
+
+def _written_down(store: Store, folder: str, version: int) -> None:
+    """A checkpoint that would outlast a power cut: the log before it may go."""
+    _open(store, folder, version).create_checkpoint()
+    store.settle(f"{folder}/{_LOG}{name}" for name in (f"{version:020}.checkpoint.parquet", "_last_checkpoint"))
 
 
 def _named(store: Store, folder: str, kept: list[int]) -> set[str]:

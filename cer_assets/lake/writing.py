@@ -39,6 +39,8 @@ class Written:
 def write_files(store: Store, table: str, stream: ArrowStream, partition_by: str | None, held: Any = None) -> Written:
     """Write rows that come partition after partition; what was written is taken away again if that fails.
 
+    The files are on disk when they are handed over: no commit that outlasts a power cut names one that did not.
+
     Args:
         store: the lake's files.
         table: the table's folder in it.
@@ -58,6 +60,7 @@ def write_files(store: Store, table: str, stream: ArrowStream, partition_by: str
         for value, batch in _pieces(reader, partition_by):
             parts.add(value, batch)
         parts.close()
+        store.settle(f"{table}/{file.path}" for file in parts.done)
     except OSError as error:
         parts.discard()
         said = f"{table}: could not be written, and stays as it was ({error.strerror or error})"

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import pkgutil
 from pathlib import Path
 from typing import IO
@@ -110,3 +111,25 @@ def test_of_two_writers_the_second_looks_again(lake: Lake, monkeypatch: pytest.M
     assert done.version == 2
     assert sorted(lake.scan("a.b").collect()["part"]) == ["a", "b", "c"]
     assert not lake.publish("a.b", ROWS, partition_by="part").changed
+
+
+@pytest.mark.parametrize("partition_by", [None, "part"])
+def test_files_outlast_a_power_cut_before_a_commit_names_them_and_the_commit_before_it_is_said_to_stand(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, partition_by: str | None
+) -> None:
+    log, seen, sync = Path(lake.uri("a.b"), "_delta_log"), list[tuple[int, Path]](), os.fsync
+
+    def recorded(held: int) -> None:
+        seen.append((len(list(log.glob("*.json"))), Path(f"/proc/self/fd/{held}").resolve()))
+        sync(held)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    for version, rows in enumerate((ROWS, ROWS.with_columns(x=pl.lit("new")))):
+        seen.clear()
+        lake.publish("a.b", rows, partition_by=partition_by, keys=None if version == 0 else list("abc"))
+        files = {Path(file) for file in lake.files("a.b")}
+        folders = {folder for file in files for folder in file.parents if folder.is_relative_to(lake.root)}
+        assert {path for commits, path in seen if commits == version} == files | folders
+        after = [path for commits, path in seen if commits == version + 1]
+        assert after[0] == log / f"{version:020}.json"
+        assert after.index(log) < after.index(log.parent)

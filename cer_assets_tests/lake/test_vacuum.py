@@ -125,3 +125,20 @@ def test_a_vacuum_that_is_killed_leaves_all_that_is_kept(
     assert (rows(lake, 7), rows(lake, 11)) == (["planted7", "planted1"], ["planted11", "planted2"])
     assert not lake.holds("a.b", 6)
     assert [lake.nearest("a.b", version) for version in (3, 7, 11, 12)] == [7, 7, 11, 11]
+
+
+def test_the_checkpoint_outlasts_a_power_cut_before_the_log_before_it_goes(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for x in range(3):
+        lake.publish("a.b", pl.DataFrame({"x": [x]}))
+    log, sync, synced = Path(lake.uri("a.b"), "_delta_log"), os.fsync, dict[str, bool]()
+
+    def recorded(held: int) -> None:
+        synced[Path(f"/proc/self/fd/{held}").resolve().name] = (log / f"{0:020}.json").exists()
+        sync(held)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    lake.vacuum("a.b", (), grace=dt.timedelta(0))
+    assert not (log / f"{0:020}.json").exists()
+    assert synced[f"{2:020}.checkpoint.parquet"] and synced["_last_checkpoint"] and synced["_delta_log"]
