@@ -5,6 +5,7 @@ Credentials and endpoint of `s3://` come from the environment alone (`AWS_ACCESS
 """
 
 import datetime as dt
+import errno
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from upath import UPath
+
+_CANNOT_WAIT = (errno.EINVAL, errno.ENOTSUP)
+"""Said by file systems that know no waiting for a folder, as some of networks do not."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,9 @@ def _sync(path: Path) -> None:
         return
     try:
         os.fsync(held)
+    except OSError as error:
+        if error.errno not in _CANNOT_WAIT:
+            raise
     finally:
         os.close(held)
 
