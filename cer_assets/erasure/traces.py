@@ -40,14 +40,15 @@ class Naming:
 
 
 @contextmanager
-def engine(lake: Lake, spill: str) -> Generator[duckdb.DuckDBPyConnection]:
+def engine(lake: Lake, spill: str, memory: str) -> Generator[duckdb.DuckDBPyConnection]:
     """A connection that sees every table of the lake but the erasure's own.
 
     Args:
         lake: the tables.
         spill: folder for what does not fit into memory.
+        memory: what it may hold before it spills, such as `6GB`.
     """
-    config: dict[str, str | bool | int | float | list[str]] = {"temp_directory": spill, "memory_limit": "6GB"}
+    config: dict[str, str | bool | int | float | list[str]] = {"temp_directory": spill, "memory_limit": memory}
     with duckdb.connect(":memory:", config=config) as con:
         clean_connection(con)
         attach(con, lake, tables_of_people(lake))

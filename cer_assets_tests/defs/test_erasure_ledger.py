@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import cast
 
 import dagster as dg
+import duckdb
 import polars as pl
 import pytest
 
@@ -13,6 +14,7 @@ from cer_assets.defs.erasure.automation import erasure_step
 from cer_assets.defs.provenance import Graph
 from cer_assets.defs.resources import LEDGER, Home
 from cer_assets.erasure.receipts import FILE, NOT_READ
+from cer_assets.erasure.traces import Naming
 from cer_assets_tests.defs.conftest import evaluate
 from cer_assets_tests.defs.test_erasure import CRM, KEY, OTHERS, OWN, forget, lines, loaded, write
 from cer_assets_tests.defs.test_landing import locked
@@ -157,3 +159,20 @@ def test_a_rewritten_file_keeps_its_rights(home: Home) -> None:
     forget(home)
     assert b"Z1" not in path.read_bytes()
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_erasure_holds_no_more_in_memory_than_was_set(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cer_assets.defs.erasure import removal
+
+    monkeypatch.setenv("CER_MEMORY", "1GiB")
+    held: list[tuple[object, ...]] = []
+    counted = removal.counted
+
+    def counting(con: duckdb.DuckDBPyConnection, table: str, found: Naming) -> pl.DataFrame:
+        settings = "select current_setting('memory_limit'), current_setting('temp_directory')"
+        held.extend(con.execute(settings).fetchall())
+        return counted(con, table, found)
+
+    monkeypatch.setattr(removal, "counted", counting)
+    forget(home)
+    assert set(held) == {("1.0 GiB", str(Path(home.root, "spill")))}

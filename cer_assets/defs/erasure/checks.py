@@ -7,6 +7,7 @@ from cer_assets.defs.erasure.listed import LIST, kept_out_of, key, receipts, req
 from cer_assets.defs.erasure.removal import left_unfinished, spill
 from cer_assets.defs.io import table
 from cer_assets.defs.resources import Home, feeds
+from cer_assets.defs.wiring import memory_limit
 from cer_assets.erasure import KEY_VARIABLE, Keyed, NoKey
 from cer_assets.erasure.receipts import FILE, NOT_READ, TABLE, under_way
 from cer_assets.erasure.suppression import KEY
@@ -55,7 +56,7 @@ def nobody_erased_is_left(home: Home) -> dg.AssetCheckResult:
     of = suppression(home)
     left: list[str] = []
     if len(of):
-        with engine(home.lake, str(spill(home))) as con:
+        with engine(home.lake, str(spill(home)), memory_limit()) as con:
             left = [name for name in tables_of_people(home.lake) if naming(con, name, of, feeds())]
     return dg.AssetCheckResult(
         passed=not left,

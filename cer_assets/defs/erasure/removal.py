@@ -19,6 +19,7 @@ from cer_assets.defs.partitions import days as grid
 from cer_assets.defs.plan import not_entered
 from cer_assets.defs.raw.component import DELIVERED_ON, enter, with_files_gone
 from cer_assets.defs.resources import LEDGER, Home, drop_bytes, feeds, timezone
+from cer_assets.defs.wiring import memory_limit
 from cer_assets.erasure import (
     CannotLookInto,
     Suppression,
@@ -88,7 +89,7 @@ def _found(home: Home, people: pl.DataFrame, of: Suppression) -> pl.DataFrame:
     """The receipts' lines before anything is touched."""
     told: list[pl.DataFrame] = []
     files = pl.DataFrame(schema={"request": pl.String, "name": pl.String, "rows": pl.Int64})
-    with engine(home.lake, str(spill(home))) as con:
+    with engine(home.lake, str(spill(home)), memory_limit()) as con:
         for table in tables_of_people(home.lake):
             where = counted(con, table, naming(con, table, of, feeds()))
             rows, of_files = _rows_told(table, where)
@@ -145,7 +146,7 @@ def carry_out(home: Home) -> dict[str, int]:
 def _told_in_raw(home: Home, of: Suppression) -> bool:
     """Whether raw tables hold somebody; the receipts tell which, and out of which files, before anything goes."""
     held = False
-    with engine(home.lake, str(spill(home))) as con:
+    with engine(home.lake, str(spill(home)), memory_limit()) as con:
         for table in tables_of_people(home.lake):
             if table.startswith("raw.") and table not in (REQUESTS, f"{REQUESTS}{REJECTS}"):
                 found = naming(con, table, of, feeds())
@@ -158,7 +159,7 @@ def _told_in_raw(home: Home, of: Suppression) -> bool:
 def _tables(home: Home, of: Suppression, figures: dict[str, int], tables: Sequence[str]) -> None:
     """Take the rows out of tables; the receipts tell it before, and the ledger counts those of raw ones out."""
     counts = {f"raw.{name}{ending}": (name, count) for name in feeds() for ending, count in _COUNTS.items()}
-    with engine(home.lake, str(spill(home))) as con:
+    with engine(home.lake, str(spill(home)), memory_limit()) as con:
         for table in tables:
             found = naming(con, table, of, feeds())
             if found:
