@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import gzip
 import io
-import re
 import zlib
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,9 +25,11 @@ from cer_assets.feeds.ndjson_format import open_ndjson, take_to_lines
 from cer_assets.feeds.parcel import BYTES_A_ROW, Opened, Parcel, as_json
 from cer_assets.feeds.parquet_format import open_parquet
 
-_LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
-_LINE_OF_NDJSON = re.compile(rb"[^\n]*\n|[^\n]+")
-_TEXT_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+Places = npt.NDArray[np.int64]
+Lines = npt.NDArray[np.bool_]
+
+_LINE = r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+"
+_LINE_FEED, _RETURN = ord("\n"), ord("\r")
 _MOST_READINGS = 5
 
 
@@ -88,8 +91,7 @@ def lines_without_suppressed(
         raise too_large_to_look_into(name, most_bytes)
     if b"\0" in plain:
         raise CannotLookInto(f"{name}: it is no text and cannot be read as a drop; look into it, and delete it")
-    lines = _LINE.findall(plain)
-    texts = pl.Series([line.decode("utf-8", errors="replace") for line in lines], dtype=pl.String)
+    texts = _texts_of(plain)
     found, doubt = suppression.of_lines(texts)
     if not found.is_not_null().any():
         if doubt.any():
@@ -98,8 +100,8 @@ def lines_without_suppressed(
                 " it that tells; look into it, and delete the lines or the file"
             )
         return None
-    kept = [_end_of(line) if gone else line for line, gone in zip(lines, found.is_not_null(), strict=True)]
-    return Cleaned(_packed(name, b"".join(kept)), _counts(found), bool(doubt.any()))
+    kept = _emptied(plain, found.is_not_null().to_numpy())
+    return Cleaned(_packed(name, kept), _counts(found), bool(doubt.any()))
 
 
 def too_large_to_look_into(name: str, most_bytes: int) -> CannotLookInto:
@@ -130,7 +132,7 @@ def _cleaned(
     if drop.format == "parquet":
         return Cleaned(_without_rows(content, whole.is_not_null()), counts)
     if drop.format == "ndjson":
-        return Cleaned(_blank_lines_of_ndjson(content, set(lines)), counts)
+        return Cleaned(_blank_lines_of_ndjson(content, lines), counts)
     starts = pl.concat([parcel.lines, parcel.broken["file_line"]]).unique().sort()
     plain = _unpacked(drop.name, content, most_bytes)
     return Cleaned(_packed(drop.name, _blank(plain, opened.layout.encoding, starts, lines)), counts)
@@ -206,40 +208,80 @@ def _packed(name: str, plain: bytes) -> bytes:
     return gzip.compress(plain, mtime=0) if name.endswith(".gz") else plain
 
 
+def _texts_of(plain: bytes) -> pl.Series:
+    """The lines of a text with their ends; no character runs over the end of one, so it is decoded whole."""
+    text = pl.Series([plain.decode("utf-8", errors="replace")], dtype=pl.String)
+    return text.str.extract_all(_LINE).explode().drop_nulls()
+
+
 def _blank(plain: bytes, encoding: str, starts: pl.Series, gone: pl.Series) -> bytes:
     """The text with every line blank of the records that begin on the lines `gone`; a record ends where one begins."""
+    if "\r\n".encode(encoding) != b"\r\n":  # one byte ends a line in UTF-8
+        text = plain.decode(encoding, errors="replace").encode()
+        return _blank(text, "utf-8", starts, gone).decode().encode(encoding)
     ends = pl.DataFrame({"start": starts}).with_columns(end=pl.col("start").shift(-1))
-    removed = {
-        line
-        for start, end in ends.filter(pl.col("start").is_in(gone.implode())).iter_rows()
-        for line in range(start, end or start + 1)
-    }
-    open_ended = bool(len(gone)) and gone.max() == starts.max()
-    last = starts.max() if open_ended else None
-    if "\r\n".encode(encoding) == b"\r\n":
-        return b"".join(
-            _end_of(line) if _is_gone(number, removed, last) else line
-            for number, line in enumerate(_LINE.findall(plain), start=1)
-        )
-    text = plain.decode(encoding, errors="replace")
-    lines = enumerate(_TEXT_LINE.findall(text), start=1)
-    return "".join(
-        line[len(line.rstrip("\r\n")) :] if _is_gone(number, removed, last) else line for number, line in lines
-    ).encode(encoding)
+    removed = np.zeros(_ends_of(plain)[0].size, dtype=np.bool_)
+    for start, end in ends.filter(pl.col("start").is_in(gone.implode())).iter_rows():
+        removed[start - 1 : None if end is None else end - 1] = True  # the last record of a file runs to its end
+    return _emptied(plain, removed)
 
 
-def _is_gone(number: int, removed: set[int], last: object) -> bool:
-    """Whether a line is one of a record that goes; the last record of a file runs to its end."""
-    return number in removed or (isinstance(last, int) and number >= last)
+def _blank_lines_of_ndjson(plain: bytes, gone: pl.Series) -> bytes:
+    """The text with the lines `gone` blank; a line feed alone ends one, so what stands before it goes."""
+    removed = np.zeros(_ends_of_ndjson(plain)[0].size, dtype=np.bool_)
+    removed[gone.to_numpy() - 1] = True
+    return _cut(plain, *_ends_of_ndjson(plain), removed)
 
 
-def _blank_lines_of_ndjson(plain: bytes, gone: set[int]) -> bytes:
-    lines = enumerate(_LINE_OF_NDJSON.findall(plain), start=1)
-    return b"".join((b"\n" if line.endswith(b"\n") else b"") if number in gone else line for number, line in lines)
+def _emptied(plain: bytes, gone: Lines) -> bytes:
+    """The text with some lines blank: of each its end alone is left."""
+    return _cut(plain, *_ends_of(plain), gone)
 
 
-def _end_of(line: bytes) -> bytes:
-    return line[len(line.rstrip(b"\r\n")) :]
+def _cut(plain: bytes, contents: Places, ends: Places, gone: Lines) -> bytes:
+    """The bytes without the content of some lines; every other byte stays.
+
+    Only lines that go are gone through one by one: they are a person's, and the file may be everybody's.
+
+    Args:
+        plain: the bytes.
+        contents: where the content of each line ends and what ends the line begins.
+        ends: where each line ends.
+        gone: whether a line goes.
+    """
+    starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
+    kept, at = list[bytes](), 0
+    for start, content in zip(starts[gone].tolist(), contents[gone].tolist(), strict=True):
+        kept.append(plain[at:start])
+        at = content
+    return b"".join([*kept, plain[at:]])
+
+
+def _ends_of(plain: bytes) -> tuple[Places, Places]:
+    """Where the content of each line ends, and where the line does: at a line feed, a carriage return, or both."""
+    held = np.frombuffer(plain, dtype=np.uint8)
+    feeds = np.flatnonzero(held == _LINE_FEED)
+    returns = np.flatnonzero(held == _RETURN)
+    after = np.append(held, np.uint8(0))[returns + 1]
+    before = np.append(held, np.uint8(0))[feeds - 1]  # before the first byte stands none, which is the last of these
+    alone = returns[after != _LINE_FEED]
+    contents = np.concatenate([feeds - (before == _RETURN), alone])
+    ends = np.concatenate([feeds, alone]) + 1
+    order = np.argsort(ends)
+    return _with_the_last(plain, contents[order], ends[order])
+
+
+def _ends_of_ndjson(plain: bytes) -> tuple[Places, Places]:
+    """As `_ends_of`, where a line feed alone ends a line."""
+    feeds = np.flatnonzero(np.frombuffer(plain, dtype=np.uint8) == _LINE_FEED)
+    return _with_the_last(plain, feeds, feeds + 1)
+
+
+def _with_the_last(plain: bytes, contents: Places, ends: Places) -> tuple[Places, Places]:
+    """Lines, and behind them what no line end follows."""
+    if len(plain) == (ends[-1] if ends.size else 0):
+        return contents, ends
+    return np.append(contents, len(plain)), np.append(ends, len(plain))
 
 
 def _without_rows(content: bytes, gone: pl.Series) -> bytes:

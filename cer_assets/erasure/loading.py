@@ -11,6 +11,7 @@ from cer_assets.feeds import CONTRACTS, Delivery, Feed, Layout, contract_columns
 NAMING = ("source", "source_id", "anonymous_id", "record_a", "record_b", "record_id")
 """Columns that name a record or a visitor, in whatever contract."""
 
+_LAYOUTS = pl.Schema({"file": pl.String, "layout": pl.Int64})
 _VALUES = """
 select case when json_valid(content) then json_extract_string(content, $pointers) end as texts
 from delivered
@@ -66,11 +67,13 @@ def of_rejects(feed: Feed, rejects: pl.DataFrame, suppression: Suppression) -> p
     found = pl.repeat(None, rejects.height, dtype=pl.String, eager=True).alias("request")
     if not len(suppression) or rejects.is_empty() or not names_people(feed):
         return found
-    of_layout = [feed.layout_of(name) for name in rejects["file"]]
-    for layout in feed.layouts:
-        at = pl.Series([place for place, own in enumerate(of_layout) if own is layout], dtype=pl.UInt32)
-        if len(at):
-            found = found.scatter(at, _of_layout(feed, layout, rejects["content"][at], suppression))
+    places = {id(layout): place for place, layout in enumerate(feed.layouts)}
+    written = [(name, places.get(id(feed.layout_of(name)))) for name in rejects["file"].unique().sort()]
+    layouts = pl.DataFrame(written, schema=_LAYOUTS, orient="row").drop_nulls("layout")
+    rows = rejects.select("file").with_row_index("at").join(layouts, on="file")
+    for (place,), part in rows.partition_by("layout", as_dict=True).items():
+        at = part["at"].sort()
+        found = found.scatter(at, _of_layout(feed, feed.layouts[place], rejects["content"][at], suppression))
     return found
 
 

@@ -1,6 +1,7 @@
 import datetime as dt
 import gzip
 import io
+import re
 from pathlib import Path
 
 import polars as pl
@@ -148,3 +149,50 @@ def test_what_is_left_reads_as_the_file_did_without_those_rows(
     assert after.accepted.equals(before.accepted)
     assert before.files.select(pl.col("delivered") - pl.col("suppressed")).item() >= after.files["delivered"].item()
     assert after.files.select((pl.col("delivered") == pl.col("accepted") + pl.col("rejected")).all()).item()
+
+
+_PIECES = st.sampled_from([b"\r", b"\n", b"\r\n", b"1", b"crm:1", b"b", b" ", b"\xc3", "ü".encode(), "\u2028".encode()])
+
+
+@settings(deadline=None, max_examples=200)
+@given(pieces=st.lists(_PIECES, max_size=12))
+def test_lines_are_those_that_end_with_a_line_feed_a_carriage_return_or_both(pieces: list[bytes]) -> None:
+    content = b"".join(pieces)
+    lines = re.findall(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", content)
+    found, _ = OF.of_lines(pl.Series([line.decode(errors="replace") for line in lines], dtype=pl.String))
+    gone = found.is_not_null()
+    left = b"".join(line[len(line.rstrip(b"\r\n")) :] if goes else line for line, goes in zip(lines, gone, strict=True))
+    try:
+        told = lines_without_suppressed("people/notes.txt", content, OF)
+    except CannotLookInto:  # it leaves a doubt, and nothing else
+        told = None
+    assert (content if told is None else told.content) == left
+
+
+@settings(deadline=None, max_examples=100)
+@given(pieces=st.lists(st.sampled_from([b"\r", b"\n", b'{"NO":1}', b'{"NO":2}', b"[1", b" "]), max_size=12))
+def test_of_ndjson_every_byte_stays_but_those_of_lines_that_go(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes]
+) -> None:
+    content, folder = b"".join(pieces), tmp_path_factory.mktemp("landing")
+    lines = re.findall(rb"[^\n]*\n|[^\n]+", content)
+    left = re.findall(rb"[^\n]*\n|[^\n]+", cleaned(folder, content, "ndjson"))
+    ends = {line: b"\n" if line.endswith(b"\n") else b"" for line in lines}
+    kept = iter(left)
+    assert all(next(kept, b"") in (line, ends[line]) for line in lines) and next(kept, None) is None
+
+
+def test_a_layout_is_looked_up_once_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    feed, asked = people(), list[str]()
+    layout_of = Feed.layout_of
+
+    def counting(self: Feed, name: str) -> object:
+        asked.append(name)
+        return layout_of(self, name)
+
+    monkeypatch.setattr(Feed, "layout_of", counting)
+    files = ["b.csv", "a.csv", "b.csv", "unknown.txt"] * 10
+    content = ['{"NO":"2"}', '{"NO":"1"}', '{"NO":"1"}', "x"] * 10
+    found = of_rejects(feed, pl.DataFrame({"file": files, "content": content}), OF)
+    assert found.to_list() == [None, "crm:1", "crm:1", None] * 10
+    assert sorted(asked) == ["a.csv", "b.csv", "unknown.txt"]
