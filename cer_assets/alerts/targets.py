@@ -3,7 +3,8 @@
 | setting                                        | target                                                        |
 |------------------------------------------------|---------------------------------------------------------------|
 | `log:`                                         | the log of the process that looks                             |
-| `https://host/path`                            | one JSON POST: `text`, and `alerts` with their fields         |
+| `https://host/path`                            | one JSON POST: `text`, and `alerts` with their fields; no     |
+|                                                | user and password; `http://` goes without TLS, path and all   |
 | `smtp://user:password@host:587?to=a@x,b@x`     | one e-mail, over TLS where the server offers it; a password   |
 |                                                | never goes without, unless `starttls=no`; `from=` a sender;   |
 |                                                | `smtps://` speaks TLS from the start                          |
@@ -180,6 +181,8 @@ def _target(part: str, number: int, mark: str = "") -> Target:
     if url.scheme == "log":
         return Log(f"log{mark}")
     if url.scheme in ("http", "https") and url.hostname:
+        if "@" in url.netloc:  # urllib would take it for a part of the host, and never deliver
+            raise InvalidTarget(f"{where}: expected a web address without user and password")
         return Webhook(f"{url.scheme}://{url.hostname}{f':{port}' if port else ''}{mark}", part)
     if url.scheme in _PORTS and url.hostname:
         return _mail(url, wants, where, mark)

@@ -134,7 +134,14 @@ def test_settings_name_several_targets_and_a_wrong_one_is_refused_without_its_pa
     names = [target.name for target in targets_of(setting)]
     assert names == ["log", "https://a.example", "https://a.example#2", "smtps://m.example:465"]
     assert targets_of("") == []
-    for wrong in ("ftp://user:geheim@host", "https://", "smtp://user:geheim@host", "https://host:port/x"):
+    for wrong in (
+        "ftp://user:geheim@host",
+        "https://",
+        "smtp://user:geheim@host",
+        "https://host:port/x",
+        "https://user:geheim@host/x",
+        "http://geheim@host/x",
+    ):
         with pytest.raises(InvalidTarget, match="target 1: expected") as fault:
             targets_of(wrong)
         assert "geheim" not in str(fault.value)
