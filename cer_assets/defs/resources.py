@@ -17,7 +17,7 @@ from upath import UPath
 
 from cer_assets.defs.processes import say_who_executes
 from cer_assets.feeds import CONTRACTS, MOST_BYTES, Feed, catalogue, landing_zone, polars_schema
-from cer_assets.lake import Lake, ModelStore, attach, clean_connection, read_snapshot
+from cer_assets.lake import Lake, Memory, ModelStore, attach, clean_connection, read_snapshot
 
 LEDGER = "raw.deliveries"
 """The table of files that were loaded."""
@@ -147,6 +147,11 @@ def raw_schemas() -> Mapping[str, Mapping[str, pl.DataType]]:
     return {f"raw.{name}": raw_schema(feed) for name, feed in feeds().items()}
 
 
+def memory_limit() -> str:
+    """`CER_MEMORY`: what DuckDB may hold before it spills to disk; a run's frames come on top of it."""
+    return setting("CER_MEMORY", "6GB", str, "a size such as 6GB")
+
+
 class Home(dg.ConfigurableResource["Home"]):
     """The folder everything lives under (`CER_HOME`); landing zone and lake may lie on `s3://` instead."""
 
@@ -178,7 +183,7 @@ class Home(dg.ConfigurableResource["Home"]):
     @property
     def lake(self) -> Lake:
         """The Delta tables."""
-        return Lake(self.lake_at or str(Path(self.root, "lake")))
+        return Lake(self.lake_at or str(Path(self.root, "lake")), Memory(memory_limit(), f"{self.root}/spill"))
 
     @property
     def models(self) -> ModelStore:

@@ -4,12 +4,7 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from cer_assets.defs.io import LakeTables, ModelFiles, ReportFiles, SnapshotFiles
-from cer_assets.defs.resources import Engine, Home, setting
-
-
-def memory_limit() -> str:
-    """`CER_MEMORY`: what DuckDB may hold before it spills to disk; a run's frames come on top of it."""
-    return setting("CER_MEMORY", "6GB", str, "a size such as 6GB")
+from cer_assets.defs.resources import Engine, Home, memory_limit
 
 
 def resources(home: Home) -> dict[str, object]:

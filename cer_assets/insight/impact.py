@@ -3,12 +3,12 @@
 Nothing is asked or resolved here: a question's customers are clustered again by themselves as if its answer held.
 """
 
-import duckdb
 import polars as pl
 
 from cer_assets.identity.cluster import MILLION, average_linkage
 from cer_assets.identity.ids import assign_ids
 from cer_assets.identity.resolve import GROUP_CAP
+from cer_assets.lake import UNBOUNDED, Memory, bounded
 from cer_assets.value.buckets import BUCKETS
 
 IMPACT = pl.Schema(
@@ -54,6 +54,7 @@ def what_answers_change(
     consents: pl.DataFrame | None = None,
     households: pl.DataFrame | None = None,
     constraints: pl.DataFrame | None = None,
+    memory: Memory = UNBOUNDED,
 ) -> pl.DataFrame:
     """What would follow if a question were answered match, and if it were answered distinct, and the answer held.
 
@@ -73,6 +74,7 @@ def what_answers_change(
             and where two are equally new, the withdrawn one.
         households: `identity.households`: customer_id, household_id.
         constraints: record_a, record_b, answer (must_link, cannot_link).
+        memory: what giving ids may hold.
 
     Returns:
         Two rows a question: record_a < record_b, answer (match, distinct), effect (merge, split, regroup: neither
@@ -86,7 +88,7 @@ def what_answers_change(
     """
     asked = _asked(questions, links)
     members = _members(asked, links)
-    after = _after(asked, members, edges, constraints, cut)
+    after = _after(asked, members, edges, constraints, cut, memory)
     worth = _worth(members, links, orders, buckets)
     facts = after.join(worth, on="record_id", how="left")
     bounds = _bounds(buckets)
@@ -144,7 +146,12 @@ def _members(asked: pl.DataFrame, links: pl.DataFrame) -> pl.DataFrame:
 
 
 def _after(
-    asked: pl.DataFrame, members: pl.DataFrame, edges: pl.DataFrame, constraints: pl.DataFrame | None, cut: float
+    asked: pl.DataFrame,
+    members: pl.DataFrame,
+    edges: pl.DataFrame,
+    constraints: pl.DataFrame | None,
+    cut: float,
+    memory: Memory,
 ) -> pl.DataFrame:
     """The members with the customer each would have: `after`, an old id or `new` and a number."""
     changing = asked.filter((pl.col("customer_a") == pl.col("customer_b")) != (pl.col("answer") == "match"))
@@ -153,7 +160,7 @@ def _after(
     first, second, score = (scored[name].to_numpy() for name in ("first", "second", "score"))
     group = average_linkage(first, second, score, len(members), round(cut * MILLION), GROUP_CAP)
     named = members.with_columns(group=pl.Series(group, dtype=pl.Int64)).join(open_cases, on="place", how="semi")
-    again = named.select("place", renamed=_ids(named))
+    again = named.select("place", renamed=_ids(named, memory))
     return (
         members.join(again, on="place", how="left")
         .with_columns(after=pl.coalesce("renamed", "before"))
@@ -195,7 +202,7 @@ def _pairs_of_cases(
     )
 
 
-def _ids(named: pl.DataFrame) -> pl.Series:
+def _ids(named: pl.DataFrame, memory: Memory) -> pl.Series:
     """The id of each row's group by the rule of every run, each case by itself; a new one is `new` and a number."""
     # Ids and records carry their case, so that one customer in two cases is two.
     own = named.select(
@@ -203,7 +210,7 @@ def _ids(named: pl.DataFrame) -> pl.Series:
         record_id=pl.format("{}|{}", "case", "record_id"),
         customer_id=pl.format("{}|{}", "case", "before"),
     )
-    with duckdb.connect() as connection:
+    with bounded(memory) as connection:
         found, _ = assign_ids(own.select("record_id", "group"), own.select("record_id", "customer_id"), "", connection)
     given = own.select("record_id", "customer_id").join(
         found.select("record_id", after="customer_id"), on="record_id", maintain_order="left"

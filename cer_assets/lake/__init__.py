@@ -3,7 +3,7 @@
 What a column means, and which table is built from which, is said elsewhere: this package knows no stage and no dagster.
 """
 
-from cer_assets.lake.content import content_hash
+from cer_assets.lake.content import UNBOUNDED, Memory, bounded, content_hash
 from cer_assets.lake.engine import attach, clean_connection
 from cer_assets.lake.models import ModelStore
 from cer_assets.lake.snapshot import (
@@ -20,7 +20,9 @@ from cer_assets.lake.tables import Lake, MissingTable, Published, stretches
 from cer_assets.lake.vacuum import Vacuumed
 
 __all__ = [
+    "UNBOUNDED",
     "Lake",
+    "Memory",
     "MissingTable",
     "ModelStore",
     "Published",
@@ -28,6 +30,7 @@ __all__ = [
     "SqlFile",
     "Vacuumed",
     "attach",
+    "bounded",
     "build_warehouse",
     "clean_connection",
     "column_lineage",

@@ -1,8 +1,12 @@
 """The content of rows as numbers: a sum per partition and one hash, the same in whatever order the rows stand."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import duckdb
 import polars as pl
@@ -20,6 +24,32 @@ _PROBE = {
 Sums = Mapping[object, tuple[int, int]]
 """Partition -> the number of its rows and the sum of their hashes: equal where the rows are equal. Rows that are not
 laid out by anything are one partition, named None."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a connection of DuckDB may hold (`6GB`), and where it spills to; DuckDB's own bounds if empty."""
+
+    limit: str = ""
+    spill: str = ""
+
+
+UNBOUNDED = Memory()
+
+
+@contextmanager
+def bounded(memory: Memory, database: str | Path = ":memory:") -> Generator[duckdb.DuckDBPyConnection]:
+    """A connection within bounds, with a folder of its own to spill into: two that share one name their files alike."""
+    if not memory.limit:
+        with duckdb.connect(database) as con:
+            yield con
+        return
+    Path(memory.spill).mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(dir=memory.spill, ignore_cleanup_errors=True) as folder,
+        duckdb.connect(database, config={"memory_limit": memory.limit, "temp_directory": folder}) as con,
+    ):
+        yield con
 
 
 def content_hash(frame: pl.DataFrame, sums: Sums | None = None) -> str:
@@ -53,11 +83,11 @@ def described(columns: Mapping[str, pl.DataType]) -> list[str]:
     return [f"{name}:{dtype}" for name, dtype in columns.items()]
 
 
-def sums_by(frame: pl.DataFrame, column: str | None) -> dict[object, tuple[int, int]]:
+def sums_by(frame: pl.DataFrame, column: str | None, memory: Memory = UNBOUNDED) -> dict[object, tuple[int, int]]:
     """The sums of a frame's rows per value of a column, or of all of them under None."""
     if frame.is_empty() or not frame.columns:
         return {}
-    with duckdb.connect(":memory:") as con:
+    with bounded(memory) as con:
         con.execute("set timezone = 'UTC'")  # of times within lists, which are read as text
         con.register("rows_", frame)
         return sums_in(con, exp.table_("rows_"), frame.schema, column)

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import duckdb
 import polars as pl
 from deltalake import DeltaTable
 from sqlglot import exp
 
-from cer_assets.lake.content import Sums, described, hashed_by, sums_in
+from cer_assets.lake.content import UNBOUNDED, Memory, Sums, bounded, described, hashed_by, sums_in
 from cer_assets.lake.staging import Key
 
 SUMS = "cer.sums"
@@ -40,7 +39,11 @@ def sums_text(columns: Mapping[str, pl.DataType], sums: Sums, before: int) -> st
 
 
 def held_sums(
-    opened: DeltaTable, columns: Mapping[str, pl.DataType], partition_by: str | None, keys: Sequence[Key] | None
+    opened: DeltaTable,
+    columns: Mapping[str, pl.DataType],
+    partition_by: str | None,
+    keys: Sequence[Key] | None,
+    memory: Memory = UNBOUNDED,
 ) -> Held | None:
     """What a table holds of some partitions (None: of all); None where its columns or its layout are others.
 
@@ -57,7 +60,7 @@ def held_sums(
     known = {key: sums for key, sums in said.items() if there.get(key) == sums[0]}
     unknown = wanted - set(known)
     if unknown:
-        known |= _read(opened, columns, partition_by, unknown)
+        known |= _read(opened, columns, partition_by, unknown, memory)
     return Held({key: sums for key, sums in known.items() if key in wanted}, known)
 
 
@@ -98,12 +101,12 @@ def _numbers(text: str) -> tuple[int, int]:
 
 
 def _read(
-    opened: DeltaTable, columns: Mapping[str, pl.DataType], partition_by: str | None, keys: set[object]
+    opened: DeltaTable, columns: Mapping[str, pl.DataType], partition_by: str | None, keys: set[object], memory: Memory
 ) -> dict[object, tuple[int, int]]:
     """The sums of the rows themselves, streamed through DuckDB."""
     data = opened.to_pyarrow_dataset()
     rows = exp.table_("rows_")
-    with duckdb.connect(":memory:") as con:
+    with bounded(memory) as con:
         con.execute("set timezone = 'UTC'")
         con.register("rows_", data)
         if partition_by is not None:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 from sqlglot import exp
 
+from cer_assets.lake.content import bounded
 from cer_assets.lake.engine import copy_table, view_over
 from cer_assets.lake.files import staged_for, write_atomically
 from cer_assets.lake.tables import Lake
@@ -128,7 +128,7 @@ def build_warehouse(lake: Lake, snapshot: Snapshot, path: Path) -> None:
     by an extension only, the file holds the tables' rows instead of views.
     """
     staged = staged_for(path)
-    with duckdb.connect(staged) as con:
+    with bounded(lake.memory, staged) as con:
         for table, version in sorted(snapshot.versions.items()):
             schema = exp.to_identifier(table.split(".")[0], quoted=True)
             create = exp.Create(this=schema, kind="schema", exists=True)

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 from sqlglot import exp
 
-from cer_assets.lake.content import Sums, sums_by, sums_in
+from cer_assets.lake.content import UNBOUNDED, Memory, Sums, sums_by, sums_in
 
 Key = dt.date | str
 """What a partition is named by."""
@@ -76,8 +76,8 @@ class Rows(Protocol):
 class FrameRows:
     """The rows of a polars frame."""
 
-    def __init__(self, frame: pl.DataFrame) -> None:
-        self._frame = frame
+    def __init__(self, frame: pl.DataFrame, memory: Memory = UNBOUNDED) -> None:
+        self._frame, self._memory = frame, memory
 
     @property
     def columns(self) -> Mapping[str, pl.DataType]:
@@ -90,7 +90,7 @@ class FrameRows:
 
     def sums(self, column: str | None) -> Sums:
         """As `sums_by` computes them."""
-        return sums_by(self._frame, column)
+        return sums_by(self._frame, column, self._memory)
 
     def stream(self, column: str | None, keys: Sequence[Key] | None) -> ArrowStream:
         """In slices, of which each is put in order as it goes."""

@@ -16,7 +16,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Sc
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
-from cer_assets.lake.content import Sums, hash_of
+from cer_assets.lake.content import UNBOUNDED, Memory, Sums, hash_of
 from cer_assets.lake.held import SUMS, held_sums, sums_text
 from cer_assets.lake.staging import FrameRows, Key, Parameters, Rows, query_rows, storable
 from cer_assets.lake.store import Store
@@ -67,6 +67,8 @@ class Lake:
     """
 
     root: str
+    memory: Memory = UNBOUNDED
+    """What comparing rows and copying them into a warehouse may hold; a query's connection brings bounds of its own."""
 
     @property
     def store(self) -> Store:
@@ -193,7 +195,7 @@ class Lake:
             TypeError: a column's type is none that Delta holds.
             pyarrow.ArrowInvalid: some partitions are replaced, and a value does not fit its column's type in the table.
         """
-        return self._publish(table, FrameRows(storable(frame, table)), partition_by, keys)
+        return self._publish(table, FrameRows(storable(frame, table), self.memory), partition_by, keys)
 
     def publish_query(
         self,
@@ -251,7 +253,7 @@ class Lake:
             self._write_whole(handed, rows, None)
             return True
         opened = self.open(handed.table)
-        held = held_sums(opened, handed.columns, handed.partition_by, keys)
+        held = held_sums(opened, handed.columns, handed.partition_by, keys, self.memory)
         if held is not None and held.wanted == dict(handed.sums):
             return False
         if handed.partition_by is None or (held is None and keys is None):

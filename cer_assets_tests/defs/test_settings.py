@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from cer_assets.defs import resources
-from cer_assets.defs.wiring import memory_limit
+from cer_assets.defs.resources import memory_limit
+from cer_assets.lake import Memory
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,8 @@ def test_a_setting_that_is_empty_is_as_if_it_were_unset(
     unset = read()
     monkeypatch.setenv(name, "")
     assert read() == unset
+
+
+def test_what_the_lake_itself_does_is_bound_by_the_same_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CER_MEMORY", "2GB")
+    assert resources.Home(root="/srv/shop").lake.memory == Memory("2GB", "/srv/shop/spill")

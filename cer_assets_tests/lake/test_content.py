@@ -2,14 +2,16 @@
 
 import datetime as dt
 from decimal import Decimal
+from pathlib import Path
 
 import duckdb
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from cer_assets.lake import content_hash
+from cer_assets.lake import Lake, Memory, build_warehouse, content_hash, take_snapshot
 from cer_assets.lake.content import hashed_by, sums_by, sums_in
 
 rows = st.lists(
@@ -99,3 +101,25 @@ def test_rows_hash_the_same_wherever_they_lie(tmp_path) -> None:
 def test_how_rows_are_hashed_is_known_to_change_when_it_does() -> None:
     """Where this fails after another DuckDB was installed, every table counts as changed once: say so to its users."""
     assert hashed_by() == "9a2dd6c92460f86"
+
+
+def test_what_compares_rows_and_copies_them_is_bound_and_spills_where_it_is_told_to_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, bool]] = []
+    connect = duckdb.connect
+
+    def told(*args: object, **kwargs: dict[str, str]) -> duckdb.DuckDBPyConnection:
+        config = kwargs.get("config", {})
+        seen.append((config.get("memory_limit", ""), Path(config.get("temp_directory", "/none")).is_dir()))
+        return connect(*args, **kwargs)
+
+    hashed_by()  # one row that never changes is hashed by a connection without bounds, once a process
+    lake = Lake(str(tmp_path / "lake"), Memory("100MB", str(tmp_path / "spill")))
+    lake.publish("a.b", pl.DataFrame({"x": [1]}))
+    pl.DataFrame({"x": [2]}).write_delta(lake.uri("a.b"), mode="append")
+    monkeypatch.setattr(duckdb, "connect", told)
+    lake.publish("a.b", pl.DataFrame({"x": [1]}))
+    build_warehouse(lake, take_snapshot(lake, tmp_path / "snapshots"), tmp_path / "warehouse.duckdb")
+    assert seen == [("100MB", True)] * 3, "the rows handed over, those that another wrote, and the warehouse"
+    assert list((tmp_path / "spill").iterdir()) == []

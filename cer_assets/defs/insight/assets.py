@@ -142,6 +142,7 @@ def impact(
         consents=consents,
         households=households,
         constraints=constraints,
+        memory=home.lake.memory,
     )
     counts = frame.group_by("answer", "effect").len("questions").sort("answer", "effect")
     return dg.Output(frame, metadata={"effects": table(counts), "first of the queue": table(_first(frame, questions))})
