@@ -373,7 +373,7 @@ def due_steps(
     behind: set[AssetKey] = set()
     for job, wanted in jobs.items():
         if job == HISTORY_JOB:
-            if step := _history(records, graph, home, wanted, held):
+            if step := _history(records, graph, home, wanted, held.keys() | behind):
                 yield step
             continue
         due = _due(records, graph, home, wanted, day, unanswered)
@@ -457,7 +457,7 @@ def _part_stale(records: Records, graph: Graph, home: Home, key: AssetKey, part:
 
 
 def _history(
-    records: Records, graph: Graph, home: Home, wanted: Sequence[AssetKey], held: Mapping[AssetKey, list[str]]
+    records: Records, graph: Graph, home: Home, wanted: Sequence[AssetKey], held: AbstractSet[AssetKey]
 ) -> Step | None:
     """The newest stretch of days that a table with a history lacks, for all such tables that lack it.
 

@@ -105,6 +105,7 @@ class Records:
         self._parts: dict[tuple[AssetKey, str], EventLogEntry | None] = {}
         self._partitions: dict[AssetKey, AbstractSet[str]] = {}
         self._versions: dict[str, int | None] = {}
+        self._lake: str | None = None
 
     def latest(self, key: AssetKey, partition: str | None) -> EventLogEntry | None:
         """The newest materialization of the asset, or of one partition of it."""
@@ -132,8 +133,10 @@ class Records:
 
     def lake(self, home: Home) -> str:
         """The name of the snapshot that would be taken now."""
-        versions = {table: self.version(home, table) for table in home.lake.tables()}
-        return Snapshot({table: version for table, version in versions.items() if version is not None}).name
+        if self._lake is None:
+            versions = {table: self.version(home, table) for table in home.lake.tables()}
+            self._lake = Snapshot({table: version for table, version in versions.items() if version is not None}).name
+        return self._lake
 
 
 def _partition(entry: EventLogEntry) -> str | None:

@@ -5,9 +5,10 @@
 | `personalisation` | is on no list of `recommend.*`, and nothing that is learned for lists learns from them   |
 
 A withdrawal holds from the load of its drop on: `recommend/withdrawn` takes whoever said it off the lists that stand,
-also where new ones have to wait for a check; it waits itself only for who is who. Any other purpose that a source
-delivers (`email`, `profiling`) is kept in `customer.consents`, by which whoever sends or selects must go, and governs
-nothing here until it has a line above. Accounts of purchases, value, segments and predictions need no consent here.
+also where new ones have to wait for a check; it waits itself only for its own drop and for who is who. Any other
+purpose that a source delivers (`email`, `profiling`) is kept in `customer.consents`, by which whoever sends or selects
+must go, and governs nothing here until it has a line above. Accounts of purchases, value, segments and predictions need
+no consent here.
 """
 
 import datetime as dt

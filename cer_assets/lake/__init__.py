@@ -9,11 +9,11 @@ from cer_assets.lake.models import ModelStore
 from cer_assets.lake.snapshot import (
     Snapshot,
     build_warehouse,
+    make_current,
     needed_versions,
     prune_snapshots,
     read_snapshot,
     take_snapshot,
-    take_up,
 )
 from cer_assets.lake.sql import SqlFile, column_lineage, read_sql_file, sql_files, tables_read
 from cer_assets.lake.tables import Lake, MissingTable, Published, stretches
@@ -35,6 +35,7 @@ __all__ = [
     "clean_connection",
     "column_lineage",
     "content_hash",
+    "make_current",
     "needed_versions",
     "prune_snapshots",
     "read_snapshot",
@@ -43,5 +44,4 @@ __all__ = [
     "stretches",
     "tables_read",
     "take_snapshot",
-    "take_up",
 ]

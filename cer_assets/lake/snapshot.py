@@ -53,20 +53,11 @@ def take_snapshot(lake: Lake, folder: Path) -> Snapshot:
         raise RuntimeError(
             f"no snapshot of {lake.root}: its tables change while they are looked at; is another run on?"
         )
-    return _made_current(Snapshot(versions), folder)
+    return make_current(Snapshot(versions), folder)
 
 
-def take_up(lake: Lake, folder: Path, table: str) -> Snapshot:
-    """Make the current snapshot name the present version of one table, and of every other the one that it names.
-
-    Raises:
-        FileNotFoundError: none was taken yet.
-    """
-    present = {table: lake.open(table).version()}
-    return _made_current(Snapshot({**read_snapshot(folder).versions, **present}), folder)
-
-
-def _made_current(snapshot: Snapshot, folder: Path) -> Snapshot:
+def make_current(snapshot: Snapshot, folder: Path) -> Snapshot:
+    """Write a snapshot down, and make it the one that `current.json` names."""
     write_atomically(folder / f"{snapshot.name}.json", snapshot.text.encode())
     write_atomically(folder / CURRENT, snapshot.text.encode())
     return snapshot

@@ -322,6 +322,24 @@ def test_a_step_that_may_not_be_taken_holds_back_what_reads_its_assets_and_nothi
     assert "everything else stands on" in said
 
 
+@pytest.mark.parametrize(("due", "asked"), [("identity/links", []), ("predict/drift", ["history"])])
+def test_past_days_wait_for_a_step_whose_tables_they_read(
+    project: dg.Definitions,
+    instance: dg.DagsterInstance,
+    empty_home: Home,
+    monkeypatch: pytest.MonkeyPatch,
+    due: str,
+    asked: list[str],
+) -> None:
+    loaded(empty_home, DAYS)
+    for key in HISTORY:
+        instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=str(DAYS[0])))
+    monkeypatch.setattr(plan, "_due", lambda *given: [key for key in given[3] if key.to_user_string() == due])
+    graph = cast("Graph", project.resolve_asset_graph())
+    steps = plan.due_steps(instance, graph, empty_home, job_assets(graph))
+    assert [step.job for step in steps if isinstance(step, Step)] == ["customers", *asked]
+
+
 def test_a_check_that_was_planned_for_a_feed_that_never_came_holds_nothing_back(
     project: dg.Definitions, instance: dg.DagsterInstance, empty_home: Home
 ) -> None:

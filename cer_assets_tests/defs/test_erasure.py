@@ -15,7 +15,7 @@ import pytest
 
 from cer_assets.defs.resources import Home, feeds, timezone
 from cer_assets.defs.wiring import resources
-from cer_assets.erasure.receipts import NOT_READ
+from cer_assets.erasure.receipts import NOT_READ, SNAPSHOTS
 from cer_assets.feeds import Feed, list_drops, read_drops
 from cer_assets.lake import Lake, read_snapshot
 from cer_assets_tests.defs.conftest import evaluate
@@ -344,7 +344,8 @@ def test_an_end_that_is_killed_signs_nothing_and_the_next_does_all_of_it(
 
     forget(home)
     last = len(home.lake.tables()) - 1
-    steps = [("take_snapshot", 0), ("take_snapshot", 1), ("forget_versions", 0), ("forget_snapshots", 1)]
+    steps = [(name, 0) for name in ("take_snapshot", "build_warehouse", "forget_snapshots", "forget_versions")]
+    former = sum(path.stem != "current" for path in home.snapshots.glob("*.json"))
     for name, point in [*steps, ("vacuum", 0), ("vacuum", last - 1), ("vacuum", last)]:
         left = iter(range(point))
         step: Callable[..., object] = getattr(ending, name)
@@ -359,7 +360,9 @@ def test_an_end_that_is_killed_signs_nothing_and_the_next_does_all_of_it(
             with pytest.raises(Killed):
                 ending.end(home, dt.datetime(2017, 1, 3, 9))
         assert receipts(home)["done_at"].null_count() == receipts(home).height, f"{name} {point}"
-    assert ending.end(home, dt.datetime(2017, 1, 3, 9))["done_at"].null_count() == 0
+    signed = ending.end(home, dt.datetime(2017, 1, 3, 9))
+    assert signed["done_at"].null_count() == 0
+    assert set(signed.filter(kind=SNAPSHOTS)["rows"]) == {former}
     assert found_in(home, PLANTED) == {}
     kept = [n for n in range(home.lake.version(KEPT) or 0) if home.lake.holds(KEPT, n)]
     assert not any(home.lake.scan(KEPT, n).collect()["kind"].is_in(PASSING).any() for n in kept)

@@ -17,7 +17,7 @@ from cer_assets.defs.resources import Home
 from cer_assets.defs.wiring import resources
 from cer_assets.lake import build_warehouse, read_snapshot, take_snapshot
 
-FIRST, SECOND = dt.date(2017, 9, 7), dt.date(2017, 9, 8)
+FIRST, SECOND, THIRD = (dt.date(2017, 9, day) for day in (7, 8, 9))
 CONSENTS = {"customer_id": pl.String, "purpose": pl.String, "granted": pl.Boolean, "known_on": pl.Date}
 LISTED = {"as_of": pl.Date, "customer_id": pl.String, "product_id": pl.String}
 
@@ -67,20 +67,41 @@ def test_who_withdrew_is_off_the_newest_lists_in_lake_snapshot_and_warehouse(
     assert home.warehouse.stat().st_mtime_ns == written
 
 
+@pytest.mark.parametrize("step", ["build_warehouse", "make_current"])
 def test_killed_before_people_read_the_shorter_lists_it_is_brought_to_its_end(
-    instance: dg.DagsterInstance, home: Home, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance, home: Home, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     def killed(*_: object) -> None:
         pytest.fail("killed here")
 
     with monkeypatch.context() as patched:
-        patched.setattr(withdrawn, "take_up", killed)
+        patched.setattr(withdrawn, step, killed)
         with pytest.raises(pytest.fail.Exception):
             computed(instance, home)
     assert on_lists(home, SECOND) == {"a", "c", "unknown"}
-    assert "b" in in_the_warehouse(home)
+    assert "b" in home.served(LISTS)["customer_id"]
     assert computed(instance, home).success
     assert in_the_warehouse(home) == {"a", "c", "unknown"}
+    assert read_snapshot(home.snapshots).versions[LISTS] == home.lake.version(LISTS)
+
+
+def test_lists_that_nobody_reads_yet_are_not_shown_for_a_withdrawal(instance: dg.DagsterInstance, home: Home) -> None:
+    newer = home.read(LISTS).filter(pl.col("as_of") == SECOND).with_columns(as_of=pl.lit(THIRD))
+    home.lake.publish(LISTS, newer, partition_by="as_of", keys=[THIRD])
+    assert computed(instance, home).success
+    assert in_the_warehouse(home) == on_lists(home, SECOND) == {"a", "c", "unknown"}
+    assert home.served(LISTS)["as_of"].max() == home.read(LISTS)["as_of"].max() == SECOND
+
+
+def test_lists_that_wait_for_a_check_stay_where_nobody_who_reads_any_has_withdrawn(
+    instance: dg.DagsterInstance, home: Home
+) -> None:
+    assert computed(instance, home).success
+    newer = home.read(LISTS).filter(pl.col("as_of") == FIRST).with_columns(as_of=pl.lit(THIRD))
+    home.lake.publish(LISTS, newer, partition_by="as_of", keys=[THIRD])
+    assert computed(instance, home).success
+    assert on_lists(home, THIRD) == {"a", "c", "unknown"}
+    assert home.served(LISTS)["as_of"].max() == SECOND
 
 
 def test_before_there_are_lists_or_a_snapshot_it_is_a_table_alone(

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from cer_assets.defs.erasure.listed import KEPT, LIST, PASSING, receipts
+from cer_assets.defs.erasure.listed import KEPT, PASSING, receipts
 from cer_assets.defs.erasure.removal import spill
 from cer_assets.defs.resources import Home, timezone
 from cer_assets.erasure.receipts import OF_FILES, SNAPSHOTS, TABLE, VERSIONS, done, lines, under_way, with_lines
@@ -35,46 +35,40 @@ def end(home: Home, done_at: dt.datetime) -> pl.DataFrame:
 def forget_former(home: Home, held: pl.DataFrame) -> pl.DataFrame:
     """Keep nothing that is older than a new snapshot; returns the receipts with what went, still under way.
 
-    The hashes of what was looked for go with it: they stand in no version that is kept.
+    It is told before it goes: a run that was killed would find less of it. The hashes of what was looked for go with
+    it: they stand in no version that is kept.
     """
     open_lines = under_way(held)
-    taken = take_snapshot(home.lake, home.snapshots)
-    build_warehouse(home.lake, taken, home.warehouse)
-    each = open_lines.select("request").unique()
+    former = pl.lit(sum(path.stem != "current" for path in home.snapshots.glob("*.json")), pl.Int64)
     touched = open_lines.filter(pl.col("kind") == TABLE).select("request", "name").unique()
     versions = pl.DataFrame(
-        [(table, version) for table, version in taken.versions.items()],
+        [(table, home.lake.version(table)) for table in touched["name"].unique()],
         schema={"name": pl.String, "rows": pl.Int64},
         orient="row",
-    )
-    former = forget_snapshots(home, taken.name)
+    ).drop_nulls()
+    each = open_lines.select("request").unique()
     last = [
         lines(open_lines, VERSIONS, touched.join(versions, on="name")),
-        lines(open_lines, SNAPSHOTS, each.with_columns(name=pl.lit("snapshots"), rows=pl.lit(former, pl.Int64))),
+        lines(open_lines, SNAPSHOTS, each.with_columns(name=pl.lit("snapshots"), rows=former)),
     ]
+    home.lake.publish(KEPT, with_lines(held, pl.concat(last)).filter(pl.col("kind").is_in(PASSING).not_()))
+    taken = take_snapshot(home.lake, home.snapshots)
+    build_warehouse(home.lake, taken, home.warehouse)
+    forget_snapshots(home, taken.name)
     forget_versions(home.models.root)
     clear(spill(home))
     for path in leftovers(home.models.root, home.reports, home.snapshots):
         path.unlink(missing_ok=True)
     for table in home.lake.tables():
-        if table not in (KEPT, LIST):
-            vacuum(home, table)
-    home.lake.publish(KEPT, with_lines(held, pl.concat(last)).filter(pl.col("kind").is_in(PASSING).not_()))
-    # The snapshot names receipts with the hashes: only a newer one lets that version go.
-    without = take_snapshot(home.lake, home.snapshots)
-    build_warehouse(home.lake, without, home.warehouse)
-    forget_snapshots(home, without.name)
-    for table in (KEPT, LIST):
         vacuum(home, table)
     return receipts(home)
 
 
-def forget_snapshots(home: Home, kept: str) -> int:
-    """Remove every snapshot but the newest; returns how many."""
-    former = [path for path in sorted(home.snapshots.glob("*.json")) if path.stem not in (kept, "current")]
-    for path in former:
-        path.unlink(missing_ok=True)
-    return len(former)
+def forget_snapshots(home: Home, kept: str) -> None:
+    """Remove every snapshot but the newest."""
+    for path in home.snapshots.glob("*.json"):
+        if path.stem not in (kept, "current"):
+            path.unlink(missing_ok=True)
 
 
 def vacuum(home: Home, table: str) -> None:

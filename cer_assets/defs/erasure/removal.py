@@ -280,7 +280,7 @@ def _load_again(
 
 
 def _never_loaded(home: Home, feed: Feed, there: Sequence[Drop]) -> list[Drop]:
-    """Of some drops those outside the daily grid that no load read as they are: none ever will, and no ledger tells."""
+    """Of some drops those outside the daily grid that no load read as they are, so that no ledger tells of them."""
     first, last = (str(day) for day in (grid.get_first_partition_key(), grid.get_last_partition_key()))
     outside = [drop for drop in there if not first <= drop.day.isoformat() <= last]
     known = dict(home.ledger(feed.feed).select("file", "fingerprint").iter_rows()) if outside else {}

@@ -92,6 +92,7 @@ class Lists(dg.Config):
     ins=READS
     | {
         "customers": reads_itself("identity/customers"),
+        "withdrawn": reads_itself("recommend/withdrawn"),
         "value_buckets": same_day("value/buckets"),
         "model": reads_itself("recommend/model"),
     },

@@ -1,12 +1,15 @@
 """Who is on no list, and off the lists that are shown now: a withdrawal waits for no check of purchases."""
 
+import datetime as dt
+from typing import cast
+
 import dagster as dg
 import polars as pl
 
 from cer_assets.defs.io import python_table, reads_itself
 from cer_assets.defs.purposes import PERSONALISATION, withdrawals
 from cer_assets.defs.resources import Home
-from cer_assets.lake import build_warehouse, read_snapshot, take_up
+from cer_assets.lake import Snapshot, build_warehouse, make_current, read_snapshot
 
 LISTS = "recommend.recommendations"
 _SAID = [("customer/consents", name) for name in ("purpose", "granted")]
@@ -37,33 +40,44 @@ def withdrawn_customers(context: dg.AssetExecutionContext, home: Home) -> dg.Out
 
 
 def _take_off(home: Home, gone: pl.Series) -> int:
-    """Remove customers from the newest lists; returns how many stood there. What was done before a kill is not undone.
+    """Remove customers from the lists that people read, and from what came after; returns how many stood there.
 
-    The warehouse is built anew only where the snapshot that people read names lists of somebody who is gone.
+    Where newer lists lie in the lake that no snapshot names, for a check of theirs failed, say, those go altogether:
+    nobody shall read them, and they are due again for this very withdrawal. What people read is replaced last of all,
+    so that a run that was killed does it again.
     """
     if not home.lake.exists(LISTS):
         return 0
-    lists = _newest(home, None)
-    kept = lists.filter(~pl.col("customer_id").is_in(gone.implode()))
-    if kept.height < lists.height:
-        home.lake.publish(LISTS, kept, partition_by="as_of", keys=lists["as_of"].unique().to_list())
     shown = _shown(home)
-    if shown is not None and _newest(home, shown)["customer_id"].is_in(gone.implode()).any():
-        build_warehouse(home.lake, take_up(home.lake, home.snapshots, LISTS), home.warehouse)
-    return lists["customer_id"].n_unique() - kept["customer_id"].n_unique()
+    newest = _newest_day(home.lake.scan(LISTS, None if shown is None else shown.versions[LISTS]))
+    lists = home.lake.scan(LISTS).filter(pl.col("as_of") >= newest).collect()
+    of_gone = pl.col("customer_id").is_in(gone.implode())
+    reads_them = shown is not None and _stands_on(home.lake.scan(LISTS, shown.versions[LISTS]), newest, of_gone)
+    kept = lists.filter(~of_gone, pl.col("as_of") <= newest if reads_them else pl.lit(True))
+    if kept.height < lists.height:
+        home.lake.publish(LISTS, kept, partition_by="as_of", keys=lists["as_of"].unique().sort().to_list())
+    if shown is not None and reads_them:
+        anew = Snapshot({**shown.versions, LISTS: home.lake.open(LISTS).version()})
+        build_warehouse(home.lake, anew, home.warehouse)
+        make_current(anew, home.snapshots)
+    return lists.filter(of_gone)["customer_id"].n_unique()
 
 
-def _newest(home: Home, version: int | None) -> pl.DataFrame:
-    lists = home.lake.scan(LISTS, version)
-    return lists.filter(pl.col("as_of") == pl.col("as_of").max()).collect()
+def _newest_day(lists: pl.LazyFrame) -> dt.date | None:
+    return cast("dt.date | None", lists.select(pl.col("as_of").max()).collect().item())
 
 
-def _shown(home: Home) -> int | None:
-    """The version of the lists that people read, if any."""
+def _stands_on(lists: pl.LazyFrame, day: dt.date | None, whom: pl.Expr) -> bool:
+    return bool(lists.filter(pl.col("as_of") == day).select(whom.any()).collect().item())
+
+
+def _shown(home: Home) -> Snapshot | None:
+    """What people read, if there are lists in it."""
     try:
-        return read_snapshot(home.snapshots).versions.get(LISTS)
+        shown = read_snapshot(home.snapshots)
     except FileNotFoundError:
         return None
+    return shown if LISTS in shown.versions else None
 
 
 @dg.definitions
