@@ -9,7 +9,13 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
+
+settings.register_profile("same", deadline=None, derandomize=True)
+if os.environ.get("CER_REQUIRE_ALL"):
+    # What lands is judged by the same examples each time; elsewhere new ones are sought.
+    settings.load_profile("same")
 
 PROJECT = Path(__file__).parents[1]
 LIVE = "e2e/test_live"

@@ -80,6 +80,7 @@ class BGNBD:
         a = self.a + 1e-6 if abs(self.a - 1) < 1e-6 else self.a
         c = a + b + x - 1
         c = np.where(np.abs(c) < 1e-6, 1e-6, c)
+        r = _aside(r, a)
         z = weeks / (self.alpha + histories.T + weeks)
         euler = np.exp((a - 1) * np.log1p(-z)) * hyp2f1(a - 1, a + b - 1 - r, c, z)
         return c / (a - 1) * (1 - euler)
@@ -90,7 +91,7 @@ class BGNBD:
         The mean over the rate is a power of 1 + p u / (alpha + T), the mean of that over the
         dropout probability p a 2F1 (DLMF 15.6.1); u is integrated by Gauss-Legendre.
         """
-        r, a, b, x = self.r, self.a, self.b, histories.x[:, None]
+        r, a, b, x = _aside(self.r, self.a), self.a, self.b, histories.x[:, None]
         elapsed = self.alpha + histories.T[:, None]
         u, weight = gauss_legendre(weeks)
         c = a + b + x + 1
@@ -102,6 +103,11 @@ class BGNBD:
             pfaff = np.exp(-a * np.log1p(z)) * hyp2f1(a, a + b - r - 1, c, z / (1 + z))
         rate_squared = (r + x) * (r + x + 1) / elapsed**2
         return np.sum(2 * u * rate_squared * stays * pfaff * weight, axis=1)
+
+
+def _aside(r: float, a: float) -> float:
+    """r, a step aside where r - a is a whole number: SciPy's 2F1 is not a number there for some z."""
+    return r * (1 + 1e-9) if abs(r - a - round(r - a)) < 1e-9 else r
 
 
 def mean_log_likelihood(parameters: Floats, histories: Histories) -> tuple[float, Floats]:
