@@ -57,7 +57,7 @@ class Browser:
 @contextmanager
 def browser(size: tuple[int, int] = (1680, 1050)) -> Iterator[Browser]:
     """A window of its own profile."""
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = webdriver.ChromeOptions()
         options.binary_location = str(CHROMIUM)
         for flag in [*FLAGS.split(), f"--user-data-dir={profile}"]:

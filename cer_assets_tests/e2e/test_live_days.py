@@ -70,9 +70,9 @@ class Deployment:
         self.live.wait(
             f"recommendations as of {day}",
             lambda: self.live.materialization("recommend/recommendations", str(day)),
-            1200,
+            2400,
         )
-        self.live.wait("everything to come to rest", self.live.settled, 600)
+        self.live.wait("everything to come to rest", self.live.settled, 1200)
         assert figure(self.live.materialization("recommend/recommendations", str(day)), "dagster/row_count") > 0
 
 
