@@ -29,9 +29,9 @@ What it cannot do
     A record of the same person under another source_id, delivered later, is a new customer: nothing is kept by which
     they could be recognised. What source systems hold is theirs to erase; until they do, their full deliveries go on
     bringing the rows, which are kept out of tables and taken out of the files again; snapshots and versions, which
-    never held those, stay. A file that is neither text nor
-    readable cannot be looked into, and one that was left unfinished for a day (hidden, .tmp, .part) is not: the receipt
-    names the one, and of the other the folder; a check warns, and somebody must delete it.
+    never held those, stay. A file that is neither text nor readable cannot be looked into, and one that was left
+    unfinished for a day (hidden, .tmp, .part) is not: the receipt names the one, and of the other the folder; a check
+    warns, and somebody must delete it.
 """
 
 from cer_assets.erasure.landing import (

@@ -6,8 +6,7 @@ import polars as pl
 from cer_assets.defs.erasure.listed import LIST, kept_out_of, key, receipts, requests, suppression
 from cer_assets.defs.erasure.removal import left_unfinished, spill
 from cer_assets.defs.io import table
-from cer_assets.defs.resources import Home, feeds
-from cer_assets.defs.wiring import memory_limit
+from cer_assets.defs.resources import Home, feeds, memory_limit
 from cer_assets.erasure import KEY_VARIABLE, Keyed, NoKey
 from cer_assets.erasure.receipts import FILE, NOT_READ, TABLE, under_way
 from cer_assets.erasure.suppression import KEY

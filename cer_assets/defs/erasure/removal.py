@@ -18,8 +18,7 @@ from cer_assets.defs.erasure.listed import KEPT, LIST, REQUESTS, keyed, receipts
 from cer_assets.defs.partitions import days as grid
 from cer_assets.defs.plan import not_entered
 from cer_assets.defs.raw.component import DELIVERED_ON, enter, with_files_gone
-from cer_assets.defs.resources import LEDGER, Home, drop_bytes, feeds, timezone
-from cer_assets.defs.wiring import memory_limit
+from cer_assets.defs.resources import LEDGER, Home, drop_bytes, feeds, memory_limit, timezone
 from cer_assets.erasure import (
     CannotLookInto,
     Suppression,
